@@ -1,0 +1,57 @@
+/* limits.h - every number that bounds the relay, with where it comes from.
+ *
+ * Law: all memory has a number, and the number has a derivation. Fixed numbers are enum constants here; those an
+ * operator may choose are the fields of `struct limits`, filled once at boot (limits_init) and frozen. Sums over them,
+ * with the sizes of the real structs, are made in relay/budget.h and printed by `ringrelayd -budget`; the arenas of the
+ * threads are sized by the same rows, so the print cannot drift from the truth.
+ */
+#pragma once
+
+#include "core/base.h"
+
+enum {
+    /* ---- DERP on the wire (docs/derp.md, "Constants") ---- */
+    LIMIT_DATA_SIZE_MAX = 65536,                                // payload of one packet, without keys and header
+    LIMIT_FRAME_SIZE_MAX = 5 + 2 * 32 + LIMIT_DATA_SIZE_MAX,    // ForwardPacket with its header, the greatest of all
+    LIMIT_CLIENT_INFO_SIZE_MAX = 256 * 1024,                    // frame payload, as the reference accepts it
+
+    /* ---- the door (front) ---- */
+    LIMIT_HTTP_HEAD_SIZE_MAX = 16 * 1024,   // clients send ~200 bytes; proxies add a few hundred
+    LIMIT_SESSIONS = 1024,                  // sockets between accept and hand-over; at 10 s a login a flood holds them,
+                                            // so the oldest is closed for a new one
+    LIMIT_LARGE_BUFFERS = 8,                // ClientInfo above the session's buffer, pages above 4 KiB: rare
+    LIMIT_PARCELS = 256,                    // logins between front and worker at one time: < 1 ms each
+    LIMIT_EVENTS_PER_PASS = 256,            // completions handled before queues are flushed
+
+    /* ---- one connection (worker) ---- */
+    LIMIT_QUEUE_BYTES_MAX = 2 * 1024 * 1024 + 256 * 1024,  // 30 probes of 64 KiB in flight, in slots, and some more
+    LIMIT_URGENT_BYTES_MAX = 128 * 1024,    // PeerGone frames waiting for one connection: 256 small slots
+    LIMIT_CHUNK_SMALL = 16 * 1024,          // one gathered send; past 16 KiB gathering gains little
+    LIMIT_NOTSENT_LOWAT = 128 * 1024,       // bytes the kernel may hoard unsent per socket
+    LIMIT_NOT_HERE_BURST = 3,               // PeerGone(NotHere) per sender: bucket 3, one more each second
+
+    /* ---- rings ---- */
+    LIMIT_RECEIVE_BUFFERS = 64,             // small and hot beats many: 64 x 16 KiB lie in L2
+    LIMIT_RECEIVE_BUFFER_SIZE = 16 * 1024,
+    LIMIT_SUBMISSIONS = 1024,
+
+    /* ---- threads ---- */
+    LIMIT_WORKERS_MAX = 64,
+    LIMIT_LOG_LINES_PER_DRAIN = 64,
+};
+
+/* Chosen at boot, then frozen. */
+struct limits {
+    uint32_t connections_max;    // logged-in connections, all workers together
+    uint32_t workers_count;
+    size_t packet_memory_bytes;  // per worker: queues, partial frames and output chunks live in it
+};
+
+#define LIMITS_WHY_MAX 256
+
+/* Fills in what is 0 (connections from `fd_limit`, less what the rest of the process needs) and checks the rest.
+ * False with a sentence for the operator in `why` when the numbers cannot hold together. */
+must_use bool limits_init(struct limits *limits, size_t fd_limit, char *why);
+
+/* "65536", "64k", "64m", "2g": binary units. False when it is no such number. */
+must_use bool limits_parse_size(const char *text, uint64_t *ret);

@@ -1,0 +1,88 @@
+/* sys.h - Linux, apart from io_uring: sockets before they meet the ring, addresses, clock, limits of the process.
+ *
+ * Everything here is called at start, at accept or by a tool, never per packet. Functions that touch a file descriptor
+ * of a connection have a twin in the simulator (tests/sim/sys_sim.c), so that the same front and worker run on both.
+ * Errors: negative errno, and where an operator will read it a sentence in `why` (SYS_WHY_MAX bytes).
+ */
+#pragma once
+
+#include "core/base.h"
+
+#define SYS_WHY_MAX 256
+
+/* An IP address and port. IPv4 is v4-mapped (::ffff:a.b.c.d), as DERP's PeerPresent writes it. Network order. */
+struct net_address {
+    uint8_t ip[16];
+    uint16_t port; // host order
+};
+
+#define NET_ADDRESS_TEXT_MAX 64
+
+/* "192.0.2.1:443" or "[2001:db8::1]:443". Returns `text`. */
+const char *net_address_text(const struct net_address *address, char *text);
+
+/* The address without port. */
+const char *net_ip_text(const struct net_address *address, char *text);
+
+bool net_address_is_ipv4(const struct net_address *address);
+bool net_address_is_loopback(const struct net_address *address);
+
+/* Where to listen, as derper's -a spells it: ":3340", "127.0.0.1:3340", "[::1]:3340", "localhost:http" are accepted
+ * forms in Go; here the host is empty (all addresses, IPv4 and IPv6 on one socket) or an IP literal, the port a number
+ * (0: chosen by the kernel) or one of the names http, https. As in Go, 0.0.0.0 and [::] mean all addresses, too.
+ * False and a sentence in `why` otherwise; then *ret is untouched. */
+struct listen_address {
+    struct net_address address;
+    bool is_wildcard; // host was empty, 0.0.0.0 or ::, dual stack
+};
+must_use bool listen_address_parse(const char *text, struct listen_address *ret, char *why);
+
+/* libsodium, SIGPIPE ignored, file descriptor limit raised to the hard limit. Call first. Negative errno on failure. */
+must_use int sys_init(void);
+
+/* Monotonic time in ns: the `now_ns` of every loop pass. */
+uint64_t sys_clock_ns(void);
+
+/* Seconds since 1970, for logs and metrics. */
+uint64_t sys_wall_clock_s(void);
+
+unsigned sys_cpu_count(void);
+
+/* Largest number of file descriptors this process may have (after sys_init). SIZE_MAX: no limit. */
+size_t sys_fd_limit(void);
+
+/* Number of file descriptors open now. */
+size_t sys_fd_count(void);
+
+/* Names the calling thread (at most 15 characters) and sets its nice value (0: unchanged). */
+void sys_thread_describe(const char *name, int nice_value);
+
+/* Options of a DERP listener. They are set on the listening socket; accepted sockets inherit all of them, so that an
+ * accept costs no further system call. Times in seconds or ms as named; docs/derp.md, "Timeouts and socket options". */
+struct tcp_options {
+    int keepalive_idle_s;  // 0: keep-alive off
+    int keepalive_interval_s;
+    int keepalive_count;
+    unsigned user_timeout_ms;  // 0: the kernel's default
+    unsigned notsent_lowat;  // bytes the kernel may hold unsent
+};
+
+/* A listening TCP socket (no MPTCP, SO_REUSEADDR, backlog somaxconn). *ret_fd is the fd, *ret_bound the address with
+ * the real port. Retries a port that is busy for up to one second: a predecessor's ring may still hold it. A wildcard
+ * is IPv4 alone on a host without IPv6; a literal IPv6 address is IPv6 alone. */
+must_use int sys_listen_tcp(const struct listen_address *where, const struct tcp_options *options, int *ret_fd,
+                            struct net_address *ret_bound, char *why);
+
+/* Address of the other side of a connected socket. Negative errno on failure. */
+must_use int sys_peer_address(int fd, struct net_address *ret);
+
+/* Closes an fd that no ring knows. */
+void sys_close(int fd);
+
+/* Reads at most `size_max` bytes of a file into `to`; returns the size, or a negative errno (-EFBIG when larger). */
+must_use ssize_t sys_file_read(const char *path, void *to, size_t size_max);
+
+/* Writes a file atomically (temporary file beside it, fsync, rename) with `mode`; makes missing parent directories
+ * (0777 less umask). Negative errno on failure, and then neither the temporary file nor a changed target is left behind
+ * (only when the last step, fsync of the directory, fails, the new file is in place but may not survive a crash). */
+must_use int sys_file_write(const char *path, const void *bytes, size_t size, unsigned mode);

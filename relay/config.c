@@ -1,0 +1,294 @@
+#include "relay/config.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/ring.h"
+
+enum flag_kind { FLAG_BOOL, FLAG_TEXT, FLAG_NUMBER, FLAG_DURATION, FLAG_LATER };
+
+/* `fallback` is the default as text. FLAG_LATER: a derper flag whose function is not built in yet; `harmless` holds
+ * further values that mean "off", separated by '|'. */
+struct flag {
+    const char *name;
+    enum flag_kind kind;
+    size_t offset;
+    const char *fallback;
+    const char *harmless;
+    const char *help;
+    bool is_bool;  // FLAG_LATER: takes no separate value
+};
+
+#define AT(field) offsetof(struct config, field)
+#define LATER(name, fallback, harmless, help) {name, FLAG_LATER, 0, fallback, harmless, help, false}
+#define LATER_BOOL(name, fallback, harmless, help) {name, FLAG_LATER, 0, fallback, harmless, help, true}
+
+static const struct flag flags[] = {
+    {"dev", FLAG_BOOL, AT(is_dev), "false", NULL, "run in localhost development mode: plain HTTP on :3340 unless -a says "
+     "otherwise, and a key that is thrown away unless -c names a file", true},
+    {"version", FLAG_BOOL, AT(wants_version), "false", NULL, "print version and exit", true},
+    {"a", FLAG_TEXT, AT(listen), "", NULL, "address to listen on: \":port\", \"ip:port\" or \"[ipv6]:port\" (default \":443\"; "
+     "with -dev \":3340\")", false},
+    {"c", FLAG_TEXT, AT(key_path), "", NULL, "file with the server's private key; made if it does not exist", false},
+    {"tcp-keepalive-time", FLAG_DURATION, AT(tcp_keepalive_ns), "10m", NULL, "TCP keepalive time", false},
+    {"tcp-user-timeout", FLAG_DURATION, AT(tcp_user_timeout_ns), "15s", NULL, "TCP user timeout", false},
+    {"tcp-write-timeout", FLAG_DURATION, AT(tcp_write_timeout_ns), "2s", NULL,
+     "close a client that takes no bytes for this long while some wait for it; 0 means never", false},
+    {"max-connections", FLAG_NUMBER, AT(connections_max), "0", NULL,
+     "most clients at one time; 0: what the limit of open files allows, at most 16384", false},
+    {"packet-memory", FLAG_TEXT, AT(packet_memory), "64m", NULL, "memory for packets on their way, such as 256m", false},
+    {"budget", FLAG_BOOL, AT(wants_budget), "false", NULL, "print where all memory goes, and exit", true},
+    {"log-level", FLAG_TEXT, AT(log_level), "info", NULL, "least level of log lines: debug, info, warning, error", false},
+    {"ring-disable", FLAG_TEXT, AT(ring_disable), "", NULL,
+     "io_uring features not to use, comma-separated (as the start line names them)", false},
+    {"ring-kernel", FLAG_TEXT, AT(ring_kernel), "", NULL,
+     "use only the io_uring features of this kernel version: 5.19, 6.0 or 6.1", false},
+    LATER("http-port", "80", "-1", "port of the plain HTTP listener beside TLS"),
+    LATER("stun-port", "3478", "", "port of the STUN server"),
+    LATER("certmode", "letsencrypt", "", "how to get a TLS certificate"),
+    LATER("certdir", "", "", "directory of TLS certificates"),
+    LATER("hostname", "derp.tailscale.com", "", "TLS host name"),
+    LATER("acme-eab-kid", "", "", "ACME external account binding: key ID"),
+    LATER("acme-eab-key", "", "", "ACME external account binding: HMAC key"),
+    LATER("acme-email", "", "", "ACME account contact"),
+    LATER_BOOL("acme-ip-certs", "false", "", "ACME certificates for IP addresses"),
+    LATER_BOOL("stun", "true", "false", "run a STUN server"),
+    LATER_BOOL("derp", "true", "", "run a DERP server"),
+    LATER("home", "", "", "what the home page shows"),
+    LATER("mesh-psk-file", "", "", "file with the mesh key"),
+    LATER("mesh-with", "", "", "hosts to mesh with"),
+    LATER("secrets-url", "", "", "setec server for secrets"),
+    LATER("secrets-path-prefix", "prod/derp", "", "prefix of secret names"),
+    LATER("secrets-cache-dir", "", "", "cache of secrets"),
+    LATER("bootstrap-dns-names", "", "", "names served by /bootstrap-dns"),
+    LATER("unpublished-bootstrap-dns-names", "", "", "names served by /bootstrap-dns on request only"),
+    LATER_BOOL("verify-clients", "false", "", "admit only clients that the local tailscaled knows"),
+    LATER("verify-client-url", "", "", "ask this URL whether to admit a client"),
+    LATER_BOOL("verify-client-url-fail-open", "true", "", "admit when the URL does not answer"),
+    LATER("socket", "", "", "tailscaled's socket"),
+    LATER("accept-connection-limit", "+Inf", "Inf|inf|+inf", "new connections per second"),
+    LATER("accept-connection-burst", "9223372036854775807", "", "burst of new connections"),
+    LATER("rate-config", "", "", "file with rate limits per client"),
+    LATER_BOOL("ace", "false", "", "CONNECT proxy for the control plane"),
+};
+
+static enum config_result wrong(char *why, const char *format, ...) printf_like(2, 3);
+
+static enum config_result wrong(char *why, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    vsnprintf(why, CONFIG_WHY_MAX, format, args);
+    va_end(args);
+    return CONFIG_WRONG;
+}
+
+/* ---- values ---- */
+
+static bool parse_bool(const char *text, bool *ret) {
+    static const char *const yes[] = {"1", "t", "T", "true", "TRUE", "True"};
+    static const char *const no[] = {"0", "f", "F", "false", "FALSE", "False"};
+    for (size_t i = 0; i < array_count(yes); i++) {
+        *ret = strcmp(text, yes[i]) == 0;
+        if (*ret || strcmp(text, no[i]) == 0) return true;
+    }
+    return false;
+}
+
+static bool parse_number(const char *text, int64_t *ret) {
+    char *end;
+    errno = 0;
+    long long n = strtoll(text, &end, 10);
+    if (end == text || *end || errno || isspace((unsigned char)*text)) return false;
+    *ret = n;
+    return true;
+}
+
+static int64_t unit_ns(const char *unit, size_t size) {
+    static const struct {
+        const char *name;
+        int64_t ns;
+    } units[] = {{"ns", 1}, {"us", 1000}, {"ms", 1000000}, {"s", 1000000000},
+                 {"m", 60000000000}, {"h", 3600000000000}};
+    for (size_t i = 0; i < array_count(units); i++) {
+        if (strlen(units[i].name) == size && memcmp(units[i].name, unit, size) == 0) return units[i].ns;
+    }
+    return 0;
+}
+
+/* One "digits[.digits]unit" of a duration; the text moves on. */
+static bool parse_duration_part(const char **text, double *sum_ns) {
+    char *end;
+    if (!isdigit((unsigned char)**text) && **text != '.') return false;
+    double n = strtod(*text, &end);
+    size_t unit_size = strcspn(end, "0123456789.");
+    int64_t ns = unit_ns(end, unit_size);
+    if (ns == 0) return false;
+    *sum_ns += n * (double)ns;
+    *text = end + unit_size;
+    return true;
+}
+
+bool config_parse_duration(const char *text, int64_t *ret_ns) {
+    double sum_ns = 0;
+    bool is_negative = *text == '-';
+    if (*text == '-' || *text == '+') text++;
+    if (strcmp(text, "0") == 0) {
+        *ret_ns = 0;
+        return true;
+    }
+    do {
+        if (!parse_duration_part(&text, &sum_ns)) return false;
+    } while (*text);
+    if (sum_ns > 9.2e18) return false;
+    *ret_ns = (int64_t)(is_negative ? -sum_ns : sum_ns);
+    return true;
+}
+
+/* ---- flags ---- */
+
+static const struct flag *find_flag(const char *name, size_t size) {
+    for (size_t i = 0; i < array_count(flags); i++) {
+        if (strlen(flags[i].name) == size && memcmp(flags[i].name, name, size) == 0) return &flags[i];
+    }
+    return NULL;
+}
+
+static bool is_one_of(const char *value, const char *list) {
+    size_t size = strlen(value);
+    for (const char *at = list; at && *at;) {
+        size_t item = strcspn(at, "|");
+        if (item == size && memcmp(at, value, size) == 0) return true;
+        at += item + (at[item] == '|');
+    }
+    return false;
+}
+
+static enum config_result set_later(const struct flag *flag, const char *value, char *why) {
+    bool given, fallback;
+    bool is_same = strcmp(value, flag->fallback) == 0 || is_one_of(value, flag->harmless);
+    if (!is_same && flag->is_bool && parse_bool(value, &given) && parse_bool(flag->fallback, &fallback)) {
+        is_same = given == fallback;
+    }
+    if (is_same) return CONFIG_OK;
+    return wrong(why, "-%s=%s is not supported yet (%s); leave it out", flag->name, value, flag->help);
+}
+
+static enum config_result set_flag(struct config *config, const struct flag *flag, const char *value, char *why) {
+    void *field = (char *)config + flag->offset;
+    bool is_fine = true;
+    switch (flag->kind) {
+        case FLAG_BOOL: is_fine = parse_bool(value, field); break;
+        case FLAG_TEXT: *(const char **)field = value; break;
+        case FLAG_NUMBER: is_fine = parse_number(value, field); break;
+        case FLAG_DURATION: is_fine = config_parse_duration(value, field); break;
+        case FLAG_LATER: return set_later(flag, value, why);
+    }
+    if (is_fine) return CONFIG_OK;
+    static const char *const wanted[] = {"true or false", "", "a number", "a duration such as 15s or 10m", ""};
+    return wrong(why, "invalid value \"%s\" for flag -%s: it takes %s", value, flag->name, wanted[flag->kind]);
+}
+
+static bool takes_no_value(const struct flag *flag) { return flag->kind == FLAG_BOOL || flag->is_bool; }
+
+/* Handles argv[*idx] and, for a separate value, the next word. */
+static enum config_result parse_word(struct config *config, int argc, char **argv, int *idx, char *why) {
+    const char *word = argv[*idx];
+    const char *name = word + (word[1] == '-' ? 2 : 1);
+    const char *equals = strchr(name, '=');
+    size_t name_size = equals ? (size_t)(equals - name) : strlen(name);
+    if (name_size == 0) return wrong(why, "bad flag syntax: %s", word);
+    if ((name_size == 1 && *name == 'h') || (name_size == 4 && memcmp(name, "help", 4) == 0)) return CONFIG_HELP;
+    const struct flag *flag = find_flag(name, name_size);
+    if (flag == NULL) return wrong(why, "flag provided but not defined: -%.*s", (int)name_size, name);
+    if (equals) return set_flag(config, flag, equals + 1, why);
+    if (takes_no_value(flag)) return set_flag(config, flag, "true", why);
+    if (*idx + 1 >= argc) return wrong(why, "flag needs an argument: -%s", flag->name);
+    return set_flag(config, flag, argv[++*idx], why);
+}
+
+static enum config_result set_defaults(struct config *config, char *why) {
+    *config = (struct config){0};
+    for (size_t i = 0; i < array_count(flags); i++) {
+        if (set_flag(config, &flags[i], flags[i].fallback, why) != CONFIG_OK) return CONFIG_WRONG;
+    }
+    return CONFIG_OK;
+}
+
+/* ---- what follows from the flags together ---- */
+
+static enum config_result derive_ring_features(struct config *config, char *why) {
+    config->ring_features = RING_FEATURES_ALL;
+    if (*config->ring_kernel && !ring_features_of_kernel(config->ring_kernel, &config->ring_features)) {
+        return wrong(why, "-ring-kernel=%s is not known: it takes 5.19, 6.0 or 6.1", config->ring_kernel);
+    }
+    for (const char *at = config->ring_disable; *at;) {
+        size_t size = strcspn(at, ",");
+        unsigned feature = ring_feature_by_name(at, size);
+        char known[RING_FEATURES_TEXT_MAX];
+        if (feature == 0) {
+            return wrong(why, "-ring-disable: no feature \"%.*s\"; there are: %s", (int)size, at,
+                         ring_features_text(RING_FEATURES_ALL, known));
+        }
+        config->ring_features &= ~feature;
+        at += size + (at[size] == ',');
+    }
+    return CONFIG_OK;
+}
+
+static enum config_result derive_listen(struct config *config, char *why) {
+    char detail[SYS_WHY_MAX];
+    if (*config->listen == 0) config->listen = config->is_dev ? ":3340" : ":443";
+    if (!listen_address_parse(config->listen, &config->where, detail)) return wrong(why, "-a: %s", detail);
+    return CONFIG_OK;
+}
+
+static bool is_log_level(const char *text) { return is_one_of(text, "debug|info|warning|error"); }
+
+static enum config_result check(struct config *config, char *why) {
+    if (config->connections_max < 0 || config->connections_max > 1 << 20) {
+        return wrong(why, "-max-connections takes a number from 0 to 1048576");
+    }
+    if (!limits_parse_size(config->packet_memory, &config->packet_memory_bytes)) {
+        return wrong(why, "-packet-memory=%s: it takes a size such as 64m or 1g", config->packet_memory);
+    }
+    if (config->tcp_write_timeout_ns < 0 || config->tcp_user_timeout_ns < 0) {
+        return wrong(why, "-tcp-write-timeout and -tcp-user-timeout take no negative durations");
+    }
+    if (!is_log_level(config->log_level)) {
+        return wrong(why, "-log-level=%s: it takes debug, info, warning or error", config->log_level);
+    }
+    if (!config->is_dev && !config->wants_version && !config->wants_budget) {
+        return wrong(why, "TLS is not supported yet, so only -dev, which serves plain HTTP, can be run; give -dev (and "
+                          "-a 127.0.0.1:3340, so that nobody else can reach it)");
+    }
+    return CONFIG_OK;
+}
+
+enum config_result config_parse(struct config *config, int argc, char **argv, char *why) {
+    enum config_result result = set_defaults(config, why);
+    int idx = 1;
+    for (; result == CONFIG_OK && idx < argc; idx++) {
+        if (argv[idx][0] != '-' || argv[idx][1] == 0 || strcmp(argv[idx], "--") == 0) break;
+        result = parse_word(config, argc, argv, &idx, why);
+    }
+    if (result == CONFIG_OK && idx < argc && strcmp(argv[idx], "--") == 0) idx++;
+    if (result == CONFIG_OK && idx < argc) return wrong(why, "unexpected argument: %s", argv[idx]);
+    if (result == CONFIG_OK) result = derive_ring_features(config, why);
+    if (result == CONFIG_OK) result = derive_listen(config, why);
+    if (result == CONFIG_OK) result = check(config, why);
+    return result;
+}
+
+void config_print_usage(void) {
+    fprintf(stderr, "Usage of ringrelayd:\n");
+    for (size_t i = 0; i < array_count(flags); i++) {
+        const struct flag *flag = &flags[i];
+        fprintf(stderr, "  -%s%s\n        %s%s", flag->name, takes_no_value(flag) ? "" : " value", flag->help,
+                flag->kind == FLAG_LATER ? " (not supported yet)" : "");
+        if (*flag->fallback && !flag->is_bool) fprintf(stderr, " (default %s)", flag->fallback);
+        fprintf(stderr, "\n");
+    }
+}

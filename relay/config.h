@@ -1,0 +1,54 @@
+/* config.h - the command line of ringrelayd: derper's flags in derper's syntax, and a few of our own.
+ *
+ * Syntax is Go's: -x v, -x=v, --x v, --x=v; booleans only -x or -x=true|false (also 1, 0, t, f, T, F, TRUE, ...); parsing stops at "--"
+ * or the first word without a dash, and words that are left over are an error here.
+ *
+ * Every flag of derper is known. Those whose function is not built in yet are accepted with their default or "off" value
+ * (so that a unit file's harmless flags do no harm) and refused with any other: nothing is silently ignored.
+ * One table holds name, kind, default and help text; usage and docs/config.md follow it.
+ *
+ * Deviations from derper, on purpose: with -dev an explicit -a and -c are honoured (derper overrides -a and ignores -c).
+ * Threads: boot only. Memory: texts point into argv. Errors: a sentence that says what to do, for exit status 2.
+ */
+#pragma once
+
+#include "core/base.h"
+#include "core/limits.h"
+#include "core/sys.h"
+
+#define CONFIG_WHY_MAX 512
+
+struct config {
+    const char *listen;       // -a; "" until the defaults are applied
+    const char *key_path;     // -c; "": none
+    const char *ring_disable;
+    const char *ring_kernel;
+    const char *log_level;
+    const char *packet_memory;
+    bool is_dev;
+    bool wants_version;
+    bool wants_budget;
+    int64_t tcp_keepalive_ns;
+    int64_t tcp_user_timeout_ns;
+    int64_t tcp_write_timeout_ns;
+    int64_t connections_max;
+    /* derived by config_parse */
+    struct listen_address where;
+    unsigned ring_features;
+    uint64_t packet_memory_bytes;
+};
+
+enum config_result {
+    CONFIG_OK,
+    CONFIG_HELP,   // -h was asked for: print usage, exit 0
+    CONFIG_WRONG,  // `why` says what: print it, exit 2
+};
+
+/* `argv` as main's. On CONFIG_WRONG *config is unspecified and `why` (CONFIG_WHY_MAX bytes) filled. */
+must_use enum config_result config_parse(struct config *config, int argc, char **argv, char *why);
+
+/* All flags with defaults and help, for -h: to standard error. */
+void config_print_usage(void);
+
+/* "10m", "15s", "1h30m", "250ms", "0", as Go's time.ParseDuration without fractions of nanoseconds. */
+must_use bool config_parse_duration(const char *text, int64_t *ret_ns);

@@ -1,0 +1,100 @@
+/* conn.h - a live connection on its worker: a socket, the way in (bytes to frames) and the way out (frames to sends).
+ *
+ * It is a plain value and what can be made anew: `v` holds every field that survives a hand-over (relay/conn_value.h),
+ * `r` holds links, timers and operations in flight, which are rebuilt. The assertion under the struct keeps it that way.
+ *
+ *   adopted --GO--> started --any reason--> closing --RING_CLOSED--> (free; control is told: LEFT)
+ *      packets queue   reads and writes        nothing any more
+ *
+ * The way out: one send in flight; everything else waits as plaintext. When the send completes, what waits is sealed
+ * into one chunk, in this order: urgent frames (ServerInfo first, PeerGone), a pong, a keep-alive, and then packets of
+ * the peer's queue, if this is the peer's active connection. The plain transport's cipher is memcpy.
+ *
+ * The way in: a frame that lies whole in the receive buffer is handled there; the copy into its slot is the only one.
+ * A frame that straddles buffers is collected in a slot of its own and becomes the packet as it is.
+ *
+ * Threads: thread-local to a worker. Memory: the worker's pool; packets of the worker's packet pool.
+ * Errors: every one ends in conn_close with a reason; the peer of a hostile connection notices nothing else.
+ */
+#pragma once
+
+#include "core/base.h"
+#include "core/ring.h"
+#include "core/wheel.h"
+#include "proto/derp_stream.h"
+#include "relay/conn_value.h"
+#include "relay/directory.h"
+#include "relay/queue.h"
+#include "relay/reason.h"
+#include "relay/senders.h"
+
+struct peer;
+struct worker;
+
+enum { CONN_CACHE_ENTRIES = 4 };
+
+/* An answer of the directory, kept by a sender: good while the directory has this generation. */
+struct conn_destination {
+    struct node_key key;
+    route where;
+    uint64_t generation;
+};
+
+enum conn_timer { CONN_TIMER_KEEPALIVE = 1, CONN_TIMER_WRITE };
+
+/* What a hand-over does not carry. */
+struct conn_runtime {
+    struct ring_socket socket;
+    struct peer *peer;            // NULL: closing
+    struct conn *peer_next;       // the other connections of the key
+    struct conn *dirty_next;      // in the worker's list of those that have something to send
+    struct packet *partial;       // where the stream collects an incomplete frame
+    struct packet *sending;       // the chunk in flight, or the rest of it
+    struct queue urgent;          // whole frames that go before all packets
+    struct derp_stream stream;
+    struct sender_holder senders;
+    struct wheel_timer keepalive_timer;
+    struct wheel_timer write_timer;
+    struct conn_destination destinations[CONN_CACHE_ENTRIES];
+    uint16_t parcel_idx;          // adopted: holds v.unopened until GO
+    bool has_parcel;
+    bool is_dirty;
+    bool is_keepalive_due;
+    bool was_short;               // the last send took only a part: the next chunk is small
+    bool is_closing;
+};
+
+struct conn {
+    struct conn_value v;
+    struct conn_runtime r;
+};
+
+/* A field added beside the two would be lost at a hand-over, so it does not compile. */
+_Static_assert(sizeof(struct conn) == sizeof(struct conn_value) + sizeof(struct conn_runtime),
+               "everything in struct conn is either in the table of conn_value.h or in conn_runtime");
+
+/* Makes a connection of the parcel and joins it to `peer`; the socket is not read and nothing is written before
+ * conn_start. The parcel stays in use until then. NULL when the parcel is not a connection or no object is free; both
+ * are bugs of ours, since control counts (the caller closes the peer's account). */
+must_use struct conn *conn_adopt(struct worker *w, struct peer *peer, uint16_t parcel_idx);
+
+/* GO: writes what is urgent (ServerInfo), parses what had come behind the login, and starts to read. */
+void conn_start(struct worker *w, struct conn *conn);
+
+/* A completion on the connection's socket. Returns received bytes to the ring in every case. */
+void conn_on_event(struct worker *w, struct conn *conn, const struct ring_event *event);
+
+void conn_on_keepalive_timer(struct worker *w, struct conn *conn);
+void conn_on_write_timer(struct worker *w, struct conn *conn);
+
+/* There is something to send: it will be flushed at the end of this pass. */
+void conn_make_dirty(struct worker *w, struct conn *conn);
+
+/* Seals what waits into one chunk and sends it, unless a send is in flight. Only the worker's flush phase calls it. */
+void conn_flush(struct worker *w, struct conn *conn);
+
+/* Ends the connection; calling it again changes nothing. The object lives until RING_CLOSED. */
+void conn_close(struct worker *w, struct conn *conn, enum close_reason reason);
+
+/* Sends PeerGone to this connection, after what is urgent already; dropped when too much is. */
+void conn_send_peer_gone(struct worker *w, struct conn *conn, const struct node_key *key, enum derp_gone_reason reason);

@@ -1,0 +1,133 @@
+#include "relay/control.h"
+
+#include "core/check.h"
+#include "core/log.h"
+
+/* The most mail one input causes in one lane: ADOPT and GO, or RELEASE and GONE. */
+enum { MAIL_PER_INPUT_MAX = 2 };
+
+size_t control_footprint(uint32_t workers_count, uint32_t peers_max) {
+    return registrar_footprint(workers_count, peers_max) + arena_cost(sizeof(struct presence));
+}
+
+void control_init(struct control *c, struct arena *arena, uint32_t peers_max, uint32_t conns_max,
+                  struct directory *directory, const struct control_links *links, struct ring *ring,
+                  struct metrics *metrics) {
+    memset(c, 0, sizeof(*c));
+    c->links = *links;
+    c->ring = ring;
+    c->metrics = metrics;
+    c->directory = directory;
+    c->presence = arena_take(arena, sizeof(struct presence));
+    registrar_init(&c->registrar, arena, directory, links->workers_count, peers_max, conns_max);
+}
+
+static void mail_worker(struct control *c, uint32_t worker, const struct mail *mail) {
+    CHECK(lane_push(c->links.to_workers[worker], mail));  // asked for room before the input was taken
+}
+
+static void mail_front(struct control *c, const struct mail *mail) { CHECK(lane_push(c->links.to_front, mail)); }
+
+static void count_keys(struct control *c) {
+    stat_set(&c->metrics->clients_local, c->registrar.keys_count);
+    stat_set(&c->metrics->clients_total, c->registrar.keys_count);
+}
+
+/* ADOPT, publish, present, GO: a packet can be queued for the peer from ADOPT on, can find it from publish on, watchers
+ * know before the client does, and the client is told last. */
+static void on_login(struct control *c, const struct mail *login) {
+    bool is_new_key;
+    route where = registrar_join(&c->registrar, &login->key, &is_new_key);
+    if (where == ROUTE_NONE) {
+        mail_front(c, &(struct mail){.kind = MAIL_PARCEL_BACK, .parcel_idx = login->parcel_idx, .is_refused = true});
+        return;
+    }
+    struct mail adopt = *login;
+    adopt.kind = MAIL_ADOPT;
+    adopt.where = where;
+    mail_worker(c, route_worker(where), &adopt);
+    if (is_new_key) directory_publish(c->directory, &login->key, where);
+    presence_write(c->presence, &(struct presence_event){.kind = PRESENCE_PRESENT,
+                                                         .key = login->key,
+                                                         .where = where,
+                                                         .conn_id = login->conn_id});
+    mail_worker(c, route_worker(where), &(struct mail){.kind = MAIL_GO, .where = where, .conn_id = login->conn_id});
+    count_keys(c);
+}
+
+static void on_left(struct control *c, const struct mail *left) {
+    struct node_key key;
+    if (!registrar_leave(&c->registrar, left->where, &key)) return;
+    directory_unpublish(c->directory, &key);
+    presence_write(c->presence, &(struct presence_event){.kind = PRESENCE_GONE, .key = key, .where = left->where});
+    mail_worker(c, route_worker(left->where), &(struct mail){.kind = MAIL_RELEASE, .where = left->where});
+    for (uint32_t i = 0; i < c->links.workers_count; i++) {
+        mail_worker(c, i, &(struct mail){.kind = MAIL_GONE, .key = key});
+    }
+    count_keys(c);
+}
+
+static void on_stop(struct control *c) {
+    c->is_stopped = true;
+    mail_front(c, &(struct mail){.kind = MAIL_STOP});
+    for (uint32_t i = 0; i < c->links.workers_count; i++) mail_worker(c, i, &(struct mail){.kind = MAIL_STOP});
+}
+
+static bool has_room(struct control *c) {
+    if (lane_room(c->links.to_front) < MAIL_PER_INPUT_MAX) return false;
+    for (uint32_t i = 0; i < c->links.workers_count; i++) {
+        if (lane_room(c->links.to_workers[i]) < MAIL_PER_INPUT_MAX) return false;
+    }
+    return true;
+}
+
+/* Departures first: they free what logins need. */
+static bool take_departures(struct control *c) {
+    struct mail mail;
+    for (uint32_t i = 0; i < c->links.workers_count; i++) {
+        while (has_room(c)) {
+            if (!lane_pop(c->links.from_workers[i], &mail)) break;
+            CHECK(mail.kind == MAIL_LEFT);
+            on_left(c, &mail);
+        }
+    }
+    return has_room(c);
+}
+
+/* False when there may be more, but it has to wait for room or for readers of the directory. */
+static bool take_logins(struct control *c) {
+    while (has_room(c) && directory_has_room(c->directory)) {
+        struct mail login;
+        if (!lane_pop(c->links.from_front, &login)) return true;
+        CHECK(login.kind == MAIL_LOGIN);
+        on_login(c, &login);
+    }
+    return false;
+}
+
+static void flush(struct control *c) {
+    if (lane_flush(c->links.to_front)) ring_wake(c->ring, c->links.front_ring);
+    for (uint32_t i = 0; i < c->links.workers_count; i++) {
+        if (lane_flush(c->links.to_workers[i])) ring_wake(c->ring, c->links.worker_rings[i]);
+    }
+    if (log_flush()) ring_wake(c->ring, c->links.office_ring);
+}
+
+uint64_t control_step(struct control *c, uint64_t now_ns) {
+    struct mail mail;
+    struct ring_event none;
+    CHECK(ring_reap(c->ring, &none, 1) == 0);  // no sockets here: a pass only swallows wake-ups
+    bool is_drained = take_departures(c) && take_logins(c);
+    if (!is_drained) stat_add(&c->metrics->lane_retries, 1);
+    if (has_room(c) && lane_pop(c->links.from_main, &mail)) on_stop(c);
+    flush(c);
+    stat_add(&c->metrics->passes, 1);
+    return is_drained ? TIME_NEVER : now_ns + NS_PER_MS;
+}
+
+bool control_may_sleep(struct control *c) {
+    for (uint32_t i = 0; i < c->links.workers_count; i++) {
+        if (lane_has_mail(c->links.from_workers[i])) return false;
+    }
+    return !lane_has_mail(c->links.from_front) && !lane_has_mail(c->links.from_main);
+}

@@ -1,0 +1,93 @@
+#include "relay/forward.h"
+
+#include "core/check.h"
+#include "relay/conn.h"
+#include "relay/peer.h"
+#include "relay/worker.h"
+
+static void account_received(struct worker *w, struct conn *from, const struct derp_send *send, bool is_disco) {
+    stat_add(&w->metrics->packets_received, 1);
+    stat_add(&w->metrics->bytes_received, send->data_size);
+    stat_add(&w->metrics->packets_received_kind[is_disco ? KIND_DISCO : KIND_OTHER], 1);
+    from->v.packets_received++;
+    from->v.bytes_received += send->data_size;
+}
+
+/* The directory's answer, by way of the sender's small cache. */
+static route find_route(struct worker *w, struct conn *from, const struct node_key *dst) {
+    struct conn_destination *cached = &from->r.destinations[dst->bytes[0] % CONN_CACHE_ENTRIES];
+    uint64_t generation = directory_generation(w->directory);
+    if (cached->generation == generation && key_equal(&cached->key, dst)) return cached->where;
+    route where = directory_find(w->directory, dst);
+    if (where != ROUTE_NONE) *cached = (struct conn_destination){.key = *dst, .where = where, .generation = generation};
+    return where;
+}
+
+/* The bucket refills by one each second and never holds more than LIMIT_NOT_HERE_BURST. */
+static bool take_not_here_token(struct worker *w, struct conn *from) {
+    uint64_t whole_seconds = (w->now_ns - from->v.not_here_refilled_ns) / NS_PER_S;
+    if (whole_seconds > 0) {
+        uint64_t tokens = from->v.not_here_tokens + whole_seconds;
+        from->v.not_here_tokens = (uint32_t)min_of(tokens, (uint64_t)LIMIT_NOT_HERE_BURST);
+        from->v.not_here_refilled_ns += whole_seconds * NS_PER_S;
+    }
+    if (from->v.not_here_tokens == 0) return false;
+    from->v.not_here_tokens--;
+    return true;
+}
+
+/* Silence for data, an answer for disco: a client that searches a path wants to know that it does not lead here. */
+static void refuse_unknown(struct worker *w, struct conn *from, const struct derp_send *send, bool is_disco) {
+    metrics_drop(w->metrics, DROP_UNKNOWN_DEST, is_disco, send->data_size);
+    if (is_disco && take_not_here_token(w, from)) conn_send_peer_gone(w, from, send->dst, DERP_GONE_NOT_HERE);
+}
+
+/* The frame as a packet: the carrier as it is, or a copy of what lies in the receive buffer. */
+static struct packet *make_packet(struct worker *w, const struct derp_send *send, struct packet *carrier) {
+    if (carrier) return carrier;
+    size_t size = DERP_SEND_HEAD_SIZE + send->data_size;
+    struct packet *packet = worker_take_packet(w, size);
+    if (packet == NULL) return NULL;
+    packet->size = (uint32_t)size;
+    memcpy(packet->frame + DERP_SEND_HEAD_SIZE, send->data, send->data_size);
+    struct writer head = writer_of(packet->frame, DERP_HEADER_SIZE);
+    derp_write_header(&head, DERP_RECV_PACKET, (uint32_t)(KEY_SIZE + send->data_size));
+    return packet;
+}
+
+static void deliver(struct worker *w, struct conn *from, struct peer *to, const struct derp_send *send, bool is_disco,
+                    struct packet *carrier) {
+    struct packet *packet = make_packet(w, send, carrier);
+    if (packet == NULL) {
+        metrics_drop(w->metrics, DROP_POOL_EMPTY, is_disco, send->data_size);
+        return;
+    }
+    packet->is_disco = is_disco;
+    derp_rewrite_send_to_recv(packet->frame, &from->r.peer->key);
+    peer_enqueue(w, to, packet);
+}
+
+/* The peer at a route that was just found. Its ADOPT may still wait in our lane: control mails it before it publishes. */
+static struct peer *find_peer(struct worker *w, route where) {
+    struct peer *peer = peer_at(w, where);
+    if (likely(peer != NULL)) return peer;
+    worker_take_mail(w);
+    return peer_at(w, where);
+}
+
+void forward_from_client(struct worker *w, struct conn *from, const struct derp_send *send, struct packet *carrier) {
+    bool is_disco = derp_is_disco(send->data, send->data_size);
+    account_received(w, from, send, is_disco);
+    route where = find_route(w, from, send->dst);
+    struct peer *to = where != ROUTE_NONE ? find_peer(w, where) : NULL;
+    if (to) {
+        deliver(w, from, to, send, is_disco, carrier);
+        return;
+    }
+    if (where == ROUTE_NONE) {
+        refuse_unknown(w, from, send, is_disco);
+    } else {
+        metrics_drop(w->metrics, DROP_STALE_ROUTE, is_disco, send->data_size);
+    }
+    if (carrier) packet_give(&w->packets, carrier);
+}

@@ -1,0 +1,22 @@
+/* forward.h - the hot path: a packet from a client finds its destination and is queued there.
+ *
+ *     SendPacket frame --> account --> where is the key? --> one copy into a slot, key overwritten --> queue
+ *                                          |
+ *                                          `--> nowhere: drop, and PeerGone(NotHere) for disco, limited
+ *
+ * A mesh peer's ForwardPacket will be a function of its own that looks up local keys only, so that "one hop" is
+ * structure and not a flag.
+ */
+#pragma once
+
+#include "core/base.h"
+#include "proto/derp.h"
+#include "relay/packet.h"
+
+struct conn;
+struct worker;
+
+/* `send` was read from a frame of `from`. When the frame was collected in a slot, `carrier` is that slot, with ->frame
+ * and ->size set, and `send` points into it: it becomes the packet and is the function's. Otherwise `carrier` is NULL and
+ * `send` points into the receive buffer. */
+void forward_from_client(struct worker *w, struct conn *from, const struct derp_send *send, struct packet *carrier);

@@ -1,0 +1,351 @@
+#include "relay/front.h"
+
+#include "core/check.h"
+#include "core/log.h"
+#include "relay/conn_value.h"
+#include "relay/session.h"
+
+enum {
+    HEAD_TIMEOUT_S = 30,      // docs/derp.md, "Timeouts and socket options"
+    RESPONSE_TIMEOUT_S = 30,
+    LOGIN_TIMEOUT_S = 10,     // from the moment ServerKey was written
+    ACCEPT_PAUSE_MS = 50,     // when there are no file descriptors: existing sockets have to end first
+};
+
+enum { TIMER_SESSION = 1, TIMER_LISTENER };
+
+/* Listeners share a handle that no session has. */
+enum { LISTENER_HANDLE = 0 };
+
+size_t front_footprint(void) {
+    return pool_footprint(LIMIT_SESSIONS, sizeof(struct session)) +
+           pool_footprint(LIMIT_LARGE_BUFFERS, SESSION_LARGE_SIZE) + parcel_box_footprint();
+}
+
+void front_init(struct front *f, struct arena *arena, const struct front_options *options,
+                const struct front_links *links, struct ring *ring, struct metrics *metrics, struct rng *rng,
+                uint64_t now_ns) {
+    memset(f, 0, sizeof(*f));
+    f->ring = ring;
+    f->rng = rng;
+    f->metrics = metrics;
+    f->options = *options;
+    f->links = *links;
+    f->start_ns = now_ns;
+    wheel_init(&f->wheel, now_ns);
+    pool_init(&f->sessions, arena, LIMIT_SESSIONS, sizeof(struct session));
+    pool_init(&f->large_buffers, arena, LIMIT_LARGE_BUFFERS, SESSION_LARGE_SIZE);
+    parcel_box_init(&f->parcels, arena);
+    for (unsigned i = 0; i < options->listeners_count; i++) {
+        f->listeners[i].resume_timer.kind = TIMER_LISTENER;
+        ring_socket_init(&f->listeners[i].socket, options->listen_fds[i], LISTENER_HANDLE);
+    }
+}
+
+void front_fini(struct front *f) { key_private_wipe(&f->options.private_key); }
+
+/* ---- sessions ---- */
+
+static void list_add(struct front *f, struct session *s) {
+    s->older = f->newest;
+    if (f->newest) f->newest->newer = s;
+    f->newest = s;
+    if (f->oldest == NULL) f->oldest = s;
+}
+
+static void list_remove(struct front *f, struct session *s) {
+    if (s->older) s->older->newer = s->newer;
+    if (s->newer) s->newer->older = s->older;
+    if (f->oldest == s) f->oldest = s->newer;
+    if (f->newest == s) f->newest = s->older;
+    s->older = s->newer = NULL;
+}
+
+void session_enter(struct front *f, struct session *s, enum session_phase phase, uint64_t timeout_ns) {
+    s->phase = phase;
+    wheel_arm(&f->wheel, &s->timer, f->now_ns + timeout_ns);
+}
+
+/* Called once per session, by whichever end comes first. */
+static void session_leave(struct front *f, struct session *s) {
+    wheel_disarm(&f->wheel, &s->timer);
+    list_remove(f, s);
+    s->phase = SESSION_CLOSING;
+}
+
+static void session_free(struct front *f, struct session *s) {
+    if (s->large) pool_give(&f->large_buffers, s->large);
+    stat_sub(&f->metrics->sessions, 1);
+    pool_give(&f->sessions, s);
+}
+
+void session_refuse(struct front *f, struct session *s, enum refuse_reason reason) {
+    if (s->phase == SESSION_CLOSING) return;
+    stat_add(&f->metrics->refusals[reason], 1);
+    session_leave(f, s);
+    ring_close_socket(f->ring, &s->socket, false);
+}
+
+bool session_take_large(struct front *f, struct session *s) {
+    if (s->large == NULL) s->large = pool_take(&f->large_buffers);
+    return s->large != NULL;
+}
+
+void session_consume(struct session *s, size_t size) {
+    DCHECK(size <= s->in_size);
+    s->in_size -= (uint32_t)size;
+    memmove(s->in, s->in + size, s->in_size);
+}
+
+void session_send(struct front *f, struct session *s) {
+    CHECK(s->out_size > s->out_sent);
+    ring_send(f->ring, &s->socket, s->out + s->out_sent, s->out_size - s->out_sent);
+}
+
+/* One bounded read at a time. */
+static void session_receive(struct front *f, struct session *s) {
+    if (s->is_receiving || s->in_size == s->in_room) return;
+    s->is_receiving = true;
+    ring_receive(f->ring, &s->socket, RING_RECEIVE_ONCE, s->in_room - s->in_size);
+}
+
+static void session_open(struct front *f, int fd) {
+    struct session *s = pool_take(&f->sessions);
+    if (s == NULL) {
+        /* All are taken, and closing takes until RING_CLOSED: the oldest makes room for the next one, not for this. */
+        if (f->oldest) session_refuse(f, f->oldest, REFUSE_SESSIONS_FULL);
+        ring_close_fd(f->ring, fd);
+        return;
+    }
+    ring_socket_init(&s->socket, fd, pool_handle_of(&f->sessions, s));
+    s->timer.kind = TIMER_SESSION;
+    s->accepted_ns = f->now_ns;
+    s->in = s->own_in;
+    s->in_room = sizeof(s->own_in);
+    s->out = s->own_out;
+    list_add(f, s);
+    stat_add(&f->metrics->sessions, 1);
+    if (ring_peer_address(fd, &s->remote) != 0) {
+        session_refuse(f, s, REFUSE_GONE);
+        return;
+    }
+    session_enter(f, s, SESSION_HEAD, HEAD_TIMEOUT_S * NS_PER_S);
+    session_receive(f, s);
+}
+
+/* ---- handing over ---- */
+
+/* HANDOVER and nothing in flight: the connection is packed and mailed to control; the session ends. */
+static void session_hand_over(struct front *f, struct session *s) {
+    uint16_t parcel_idx;
+    if (!parcel_take(&f->parcels, &parcel_idx)) {
+        session_refuse(f, s, REFUSE_BUFFERS_FULL);
+        return;
+    }
+    struct parcel *parcel = &f->parcels.parcels[parcel_idx];
+    struct mail login = {.kind = MAIL_LOGIN, .parcel_idx = parcel_idx, .key = s->login.key};
+    login.conn_id = ++f->conn_id_last;
+    struct conn_value value;
+    session_value(f, s, login.conn_id, &value);
+    value.fd = ring_socket_detach(&s->socket);
+    struct writer w = writer_of(parcel->bytes, sizeof(parcel->bytes));
+    CHECK(conn_value_pack(&value, &w));  // the bound of every part is below PARCEL_BYTES_MAX
+    parcel->size = (uint32_t)(w.at - parcel->bytes);
+    CHECK(lane_push(f->links.to_control, &login));  // as long as there are parcels
+    f->has_mail_for_control = true;
+    stat_add(&f->metrics->logins, 1);
+    session_leave(f, s);
+    session_free(f, s);
+}
+
+/* ---- what arrives ---- */
+
+static bool is_for_derp(const struct http_request *request) { return http_view_is(request->path, "/derp"); }
+
+/* HEAD: as soon as the head is complete, the request is answered or the connection is upgraded. */
+static void head_step(struct front *f, struct session *s) {
+    enum http_progress progress = http_request_parse(&s->scan, s->in, s->in_size, &f->request);
+    if (progress == HTTP_MORE && s->in_size < s->in_room) return;
+    if (progress != HTTP_DONE) {
+        struct writer w = writer_of(s->own_out, sizeof(s->own_out));
+        http_write_error(&w, progress == HTTP_BAD ? f->request.status : 431, NULL, 0);
+        s->out_size = (uint32_t)(w.at - s->own_out);
+        s->is_close_after_send = true;
+        session_enter(f, s, SESSION_RESPONDING, RESPONSE_TIMEOUT_S * NS_PER_S);
+        stat_add(&f->metrics->refusals[REFUSE_HTTP_BAD], 1);
+        session_send(f, s);
+        return;
+    }
+    stat_add(&f->metrics->http_requests, 1);
+    s->scan = (struct http_scan){0};
+    if (is_for_derp(&f->request)) {
+        session_upgrade(f, s, &f->request);
+        return;
+    }
+    session_answer(f, s, &f->request);
+    session_consume(s, f->request.head_size);
+    session_enter(f, s, SESSION_RESPONDING, RESPONSE_TIMEOUT_S * NS_PER_S);
+    session_send(f, s);
+}
+
+/* Goes as far as the bytes that are there allow. */
+static void session_step(struct front *f, struct session *s) {
+    if (s->phase == SESSION_HEAD) head_step(f, s);
+    bool is_accepted = s->phase == SESSION_LOGIN && session_login_step(f, s);
+    if (is_accepted && s->out_size == 0) {
+        session_hand_over(f, s);
+        return;
+    }
+    bool wants_more = s->phase == SESSION_HEAD || s->phase == SESSION_LOGIN;
+    if (wants_more) session_receive(f, s);
+}
+
+static void on_received(struct front *f, struct session *s, const struct ring_event *event) {
+    s->is_receiving = false;
+    if (event->result <= 0) {
+        session_refuse(f, s, REFUSE_GONE);
+        return;
+    }
+    CHECK((uint32_t)event->result <= s->in_room - s->in_size);
+    memcpy(s->in + s->in_size, event->bytes, (size_t)event->result);
+    s->in_size += (uint32_t)event->result;
+    session_step(f, s);
+}
+
+static void after_response(struct front *f, struct session *s) {
+    if (s->is_close_after_send) {
+        session_refuse(f, s, REFUSE_HTTP_DONE);
+        return;
+    }
+    session_enter(f, s, SESSION_HEAD, HEAD_TIMEOUT_S * NS_PER_S);
+    session_step(f, s);
+}
+
+static void on_sent(struct front *f, struct session *s, const struct ring_event *event) {
+    if (event->result <= 0) {
+        session_refuse(f, s, REFUSE_GONE);
+        return;
+    }
+    s->out_sent += (uint32_t)event->result;
+    if (s->out_sent < s->out_size) {
+        session_send(f, s);
+        return;
+    }
+    s->out_size = s->out_sent = 0;
+    switch (s->phase) {
+        case SESSION_RESPONDING: after_response(f, s); return;
+        case SESSION_LOGIN: session_enter(f, s, SESSION_LOGIN, LOGIN_TIMEOUT_S * NS_PER_S); return;
+        case SESSION_HANDOVER: session_hand_over(f, s); return;
+        case SESSION_HEAD:
+        case SESSION_CLOSING: break;
+    }
+    CHECK(!"a send that nobody asked for");
+}
+
+/* Without file descriptors accepting would fail at once again and again. */
+static void on_accepted(struct front *f, const struct ring_event *event) {
+    static struct log_limit limit = LOG_LIMIT(3, 6);  // why: one front, one thread
+    uint32_t suppressed;
+    if (event->result >= 0) {
+        session_open(f, event->result);
+        return;
+    }
+    struct front_listener *listener = container_of(event->socket, struct front_listener, socket);
+    ring_accept_pause(f->ring, &listener->socket);
+    wheel_arm(&f->wheel, &listener->resume_timer, f->now_ns + ACCEPT_PAUSE_MS * NS_PER_MS);
+    if (f->oldest) session_refuse(f, f->oldest, REFUSE_SESSIONS_FULL);
+    if (!log_limit_allows(&limit, f->now_ns, &suppressed)) return;
+    log_line(LOG_WARNING, "cannot accept: %s (and %u more times); raise the limit of open files or lower "
+             "-max-connections", strerror(-event->result), suppressed);
+}
+
+static void on_event(struct front *f, const struct ring_event *event) {
+    if (event->op == RING_ACCEPTED) {
+        on_accepted(f, event);
+        return;
+    }
+    struct session *s = pool_find(&f->sessions, event->handle);
+    CHECK(s != NULL);  // it lives until RING_CLOSED, the last event of its socket
+    if (event->op == RING_CLOSED) {
+        session_free(f, s);
+        return;
+    }
+    /* Handling may end with a hand-over, after which the session is gone. */
+    bool is_alive = s->phase != SESSION_CLOSING;
+    if (is_alive && event->op == RING_RECEIVED) {
+        on_received(f, s, event);
+    } else if (is_alive && event->op == RING_SENT) {
+        on_sent(f, s, event);
+    }
+    if (event->bytes) ring_give_back(f->ring, event);
+}
+
+/* ---- mail ---- */
+
+/* Control could not place the connection: it ends here, where it began. */
+static void refuse_parcel(struct front *f, uint16_t parcel_idx) {
+    const struct parcel *parcel = &f->parcels.parcels[parcel_idx];
+    struct conn_value value;
+    CHECK(conn_value_unpack(&value, parcel->bytes, parcel->size));
+    stat_add(&f->metrics->refusals[REFUSE_RELAY_FULL], 1);
+    ring_close_fd(f->ring, value.fd);
+}
+
+static void take_mail(struct front *f, struct lane *lane) {
+    struct mail mail;
+    while (lane_pop(lane, &mail)) {
+        if (mail.kind == MAIL_STOP) {
+            f->is_stopped = true;
+            continue;
+        }
+        CHECK(mail.kind == MAIL_PARCEL_BACK);
+        if (mail.is_refused) refuse_parcel(f, mail.parcel_idx);
+        parcel_give(&f->parcels, mail.parcel_idx);
+    }
+}
+
+/* ---- the pass ---- */
+
+static void phase_timers(struct front *f) {
+    struct wheel_timer *timer;
+    while ((timer = wheel_pop(&f->wheel, f->now_ns)) != NULL) {
+        if (timer->kind == TIMER_SESSION) {
+            session_refuse(f, container_of(timer, struct session, timer), REFUSE_TIMEOUT);
+            continue;
+        }
+        struct front_listener *listener = container_of(timer, struct front_listener, resume_timer);
+        if (ring_socket_is_idle(&listener->socket)) {
+            ring_accept(f->ring, &listener->socket);
+        } else {
+            wheel_arm(&f->wheel, timer, f->now_ns + ACCEPT_PAUSE_MS * NS_PER_MS);
+        }
+    }
+}
+
+static void start_listening(struct front *f) {
+    for (unsigned i = 0; i < f->options.listeners_count; i++) ring_accept(f->ring, &f->listeners[i].socket);
+    f->is_listening = true;
+}
+
+uint64_t front_step(struct front *f, uint64_t now_ns) {
+    f->now_ns = now_ns;
+    if (!f->is_listening) start_listening(f);
+    size_t count = ring_reap(f->ring, f->events, LIMIT_EVENTS_PER_PASS);
+    for (size_t i = 0; i < count; i++) on_event(f, &f->events[i]);
+    take_mail(f, f->links.from_control);
+    for (uint32_t i = 0; i < f->links.workers_count; i++) take_mail(f, f->links.from_workers[i]);
+    phase_timers(f);
+    if (f->has_mail_for_control && lane_flush(f->links.to_control)) ring_wake(f->ring, f->links.control_ring);
+    f->has_mail_for_control = false;
+    if (log_flush()) ring_wake(f->ring, f->links.office_ring);
+    stat_add(&f->metrics->passes, 1);
+    return wheel_next_ns(&f->wheel);
+}
+
+bool front_may_sleep(struct front *f) {
+    if (lane_has_mail(f->links.from_control)) return false;
+    for (uint32_t i = 0; i < f->links.workers_count; i++) {
+        if (lane_has_mail(f->links.from_workers[i])) return false;
+    }
+    return true;
+}

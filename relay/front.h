@@ -1,0 +1,94 @@
+/* front.h - the thread at the door: accepts, HTTP, DERP login, and all pages. Afterwards the connection is a worker's.
+ *
+ * A socket at the door is a session:
+ *
+ *   accept --> HEAD ----complete----> /derp? --no--> RESPONDING --keep-alive--> HEAD
+ *               30 s                    |                `--close
+ *                                       `--yes--> LOGIN: ServerKey out, ClientInfo in (10 s)
+ *                                                   `--box opens, JSON fits--> HANDOVER: packed, mailed to control
+ *
+ * Everything here is unauthenticated and bounded: sessions in number (the oldest unfinished one goes for a new one), each
+ * phase in time, each buffer in size, large logins in number. The thread runs at a lower priority than workers, so that
+ * a storm of logins cannot slow live packets. It reads single-shot, so that nothing is in flight at the hand-over.
+ *
+ * Threads: one; front_init runs on the boot thread before. Memory: one arena of front_footprint bytes; JSON parsing
+ * allocates and frees within a call. Errors: a refuse_reason, counted; the other side sees a close or an HTTP status.
+ */
+#pragma once
+
+#include "core/arena.h"
+#include "core/lane.h"
+#include "core/limits.h"
+#include "core/pool.h"
+#include "core/ring.h"
+#include "core/rng.h"
+#include "core/sys.h"
+#include "core/wheel.h"
+#include "proto/http.h"
+#include "proto/key.h"
+#include "relay/mail.h"
+#include "relay/metrics.h"
+#include "relay/parcel.h"
+
+enum { FRONT_LISTENERS_MAX = 4 };
+
+struct front_links {
+    struct lane *to_control;
+    struct lane *from_control;
+    struct lane *from_workers[LIMIT_WORKERS_MAX];
+    uint32_t workers_count;
+    struct ring *control_ring;
+    struct ring *office_ring;
+    const struct metrics *metrics_blocks[LIMIT_WORKERS_MAX + 2];  // of every thread, for the pages
+    size_t metrics_count;
+};
+
+struct front_options {
+    struct node_private private_key;
+    struct node_key public_key;
+    int listen_fds[FRONT_LISTENERS_MAX];
+    unsigned listeners_count;
+    bool is_dev;
+    uint64_t start_wall_s;
+};
+
+struct front_listener {
+    struct ring_socket socket;
+    struct wheel_timer resume_timer;  // after running out of file descriptors
+};
+
+struct front {
+    uint64_t now_ns;
+    struct ring *ring;
+    struct rng *rng;
+    struct metrics *metrics;
+    struct front_links links;
+    struct front_options options;
+    struct wheel wheel;
+    struct pool sessions;
+    struct pool large_buffers;
+    struct parcel_box parcels;
+    struct session *oldest;  // list of unfinished sessions by age
+    struct session *newest;
+    struct front_listener listeners[FRONT_LISTENERS_MAX];
+    uint64_t conn_id_last;
+    uint64_t start_ns;
+    bool has_mail_for_control;
+    bool is_listening;
+    bool is_stopped;
+    struct http_request request;  // scratch: 4 KiB, used within one event
+    struct ring_event events[LIMIT_EVENTS_PER_PASS];
+};
+
+size_t front_footprint(void);
+
+void front_init(struct front *f, struct arena *arena, const struct front_options *options,
+                const struct front_links *links, struct ring *ring, struct metrics *metrics, struct rng *rng,
+                uint64_t now_ns);
+
+/* Wipes the private key. */
+void front_fini(struct front *f);
+
+/* One pass; as worker_step. */
+must_use uint64_t front_step(struct front *f, uint64_t now_ns);
+must_use bool front_may_sleep(struct front *f);

@@ -1,0 +1,120 @@
+/* front_login.c - the front's way from a request for /derp to a packed connection (relay/session.h). */
+#include "core/check.h"
+#include "core/log.h"
+#include "relay/conn_value.h"
+#include "relay/front.h"
+#include "relay/session.h"
+
+enum {
+    LOGIN_TIMEOUT_S = 10,     // for the kernel to take ServerKey; ClientInfo has as long again from then on
+    HANDOVER_TIMEOUT_S = 10,
+    KEEPALIVE_S = 60,
+    KEEPALIVE_JITTER_S = 5,
+};
+
+static void refuse_upgrade(struct front *f, struct session *s, struct writer *w) {
+    http_write_error(w, 426, "DERP requires connection upgrade", 0);
+    s->out_size = (uint32_t)(w->at - s->own_out);
+    s->is_close_after_send = true;
+    session_enter(f, s, SESSION_RESPONDING, LOGIN_TIMEOUT_S * NS_PER_S);
+    session_send(f, s);
+}
+
+/* WebSocket clients ask for a framing that is not built in: they get the same answer as one who asks for nothing. */
+void session_upgrade(struct front *f, struct session *s, const struct http_request *request) {
+    struct writer w = writer_of(s->own_out, sizeof(s->own_out));
+    if (http_derp_upgrade(request) != HTTP_UPGRADE_DERP) {
+        refuse_upgrade(f, s, &w);
+        return;
+    }
+    const struct http_view *ideal_node = http_header_find(&request->headers, "Ideal-Node");
+    s->is_not_ideal = ideal_node && ideal_node->size > 0;
+    if (!http_wants_fast_start(request)) http_write_derp_switch(&w, &f->options.public_key);
+    derp_write_server_key(&w, &f->options.public_key);
+    CHECK(writer_ok(&w));
+    s->out_size = (uint32_t)(w.at - s->own_out);
+    stat_add(&f->metrics->accepts, 1);
+    session_consume(s, request->head_size);
+    session_enter(f, s, SESSION_LOGIN, LOGIN_TIMEOUT_S * NS_PER_S);
+    session_send(f, s);
+}
+
+static enum refuse_reason reason_of(enum login_error error) {
+    bool is_box = error == LOGIN_BAD_BOX || error == LOGIN_BAD_KEY || error == LOGIN_BAD_LENGTH;
+    return is_box ? REFUSE_BOX : REFUSE_CLIENT_INFO;
+}
+
+/* A frame that does not fit the session's own buffer moves to a large one, and then exactly it is read. */
+static bool make_room(struct front *f, struct session *s, uint32_t frame_size) {
+    if (frame_size <= s->in_room) return true;
+    if (!session_take_large(f, s)) return false;
+    memcpy(s->large, s->in, s->in_size);
+    s->in = s->large;
+    s->in_room = frame_size;
+    return true;
+}
+
+static bool open_client_info(struct front *f, struct session *s, uint32_t length) {
+    struct client_info info;
+    struct box_key shared;
+    enum login_error error = login_open_client_info(&f->options.private_key, s->in + DERP_HEADER_SIZE, length,
+                                                    &s->login.key, &info, &shared);
+    if (error != LOGIN_OK) {
+        session_refuse(f, s, reason_of(error));
+        return false;
+    }
+    s->login.can_ack_pings = info.can_ack_pings;
+    s->login.is_prober = info.is_prober;
+    struct writer w = writer_of(s->login.server_info, sizeof(s->login.server_info));
+    login_write_server_info(&w, &shared, f->rng);
+    CHECK(reader_left(&(struct reader){.at = w.at, .end = w.end}) == 0);
+    box_key_wipe(&shared);
+    login_client_info_wipe(&info);
+    return true;
+}
+
+bool session_login_step(struct front *f, struct session *s) {
+    if (s->in_size < DERP_HEADER_SIZE) return false;
+    uint32_t length = load_be32(s->in + 1);
+    if (derp_is_refusal(derp_frame_check(DERP_SERVER_GREETING, s->in[0], length))) {
+        session_refuse(f, s, REFUSE_NOT_CLIENT_INFO);
+        return false;
+    }
+    uint32_t frame_size = DERP_HEADER_SIZE + length;
+    if (!make_room(f, s, frame_size)) {
+        session_refuse(f, s, REFUSE_BUFFERS_FULL);
+        return false;
+    }
+    if (s->in_size < frame_size || !open_client_info(f, s, length)) return false;
+    session_consume(s, frame_size);
+    session_enter(f, s, SESSION_HANDOVER, HANDOVER_TIMEOUT_S * NS_PER_S);
+    return true;
+}
+
+/* The first keep-alive comes after one period; the period is this connection's own, so that many clients that came at
+ * once do not get theirs at once for ever. */
+static void value_times(struct front *f, struct conn_value *value) {
+    value->keepalive_period_ns = KEEPALIVE_S * NS_PER_S + rng_below(f->rng, KEEPALIVE_JITTER_S * NS_PER_S);
+    value->keepalive_due_ns = f->now_ns + value->keepalive_period_ns;
+    value->not_here_tokens = LIMIT_NOT_HERE_BURST;
+    value->not_here_refilled_ns = f->now_ns;
+}
+
+void session_value(struct front *f, const struct session *s, uint64_t conn_id, struct conn_value *value) {
+    *value = (struct conn_value){
+        .conn_id = conn_id,
+        .transport = TRANSPORT_PLAIN,
+        .remote_port = s->remote.port,
+        .connected_ns = s->accepted_ns,
+        .can_ack_pings = s->login.can_ack_pings,
+        .is_prober = s->login.is_prober,
+        .is_not_ideal = s->is_not_ideal,
+        .stream_side = DERP_SERVER,
+        .stream_phase = DERP_STREAM_HEADER,
+        .unopened = {.bytes = s->in, .size = s->in_size},
+        .urgent = {.bytes = s->login.server_info, .size = sizeof(s->login.server_info)},
+    };
+    memcpy(value->key, s->login.key.bytes, KEY_SIZE);
+    memcpy(value->remote_ip, s->remote.ip, sizeof(value->remote_ip));
+    value_times(f, value);
+}

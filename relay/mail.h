@@ -1,0 +1,49 @@
+/* mail.h - every message that crosses threads. Read this to know the concurrency of the house.
+ *
+ *            LOGIN                    ADOPT, GO, RELEASE, GONE, STOP
+ *   front ----------> control -------------------------------------> worker
+ *     ^                 | ^                                           |  |
+ *     |  PARCEL_BACK    | |  LEFT                                     |  |
+ *     +-----------------+ +-------------------------------------------+  |
+ *     |  PARCEL_BACK                                                     |
+ *     +------------------------------------------------------------------+
+ *   main ---- STOP ----> control ---- STOP ----> front, workers;  main ---- STOP ----> office, last
+ *   every thread ---- log lines (core/log.h) ----> office
+ *
+ * A login, in order: front sends LOGIN with the packed connection in a parcel. Control reserves the peer's place,
+ * sends ADOPT (the worker unpacks, queues from now on, and sends the parcel back), publishes the route, tells watchers,
+ * sends GO (the worker writes ServerInfo first and starts to read). Lanes are first in first out, so a worker sees ADOPT
+ * before any packet that was routed by the published route on the same thread, and RELEASE before the next ADOPT of a slot.
+ *
+ * A logout: the worker reports LEFT when the connection's memory is its own again. When it was the last one of the key,
+ * control first un-publishes, then sends RELEASE to the peer's worker and GONE to all of them.
+ *
+ * No lane can be full that must not lose: LOGIN and PARCEL_BACK are bounded by the parcels there are, LEFT by the
+ * connections there are; control takes an input only while each of its outputs has room for what it may cause.
+ */
+#pragma once
+
+#include "core/base.h"
+#include "proto/key.h"
+#include "relay/directory.h"
+
+enum mail_kind {
+    MAIL_LOGIN = 1,    // front -> control: parcel_idx, key
+    MAIL_PARCEL_BACK,  // control or worker -> front: parcel_idx, is_refused
+    MAIL_ADOPT,        // control -> worker: parcel_idx, where, key
+    MAIL_GO,           // control -> worker: where, conn_id
+    MAIL_RELEASE,      // control -> worker: where: the peer's place is free again
+    MAIL_GONE,         // control -> worker: key has left the region
+    MAIL_LEFT,         // worker -> control: where, conn_id
+    MAIL_STOP,         // main -> control -> front, workers; main -> office
+};
+
+struct mail {
+    uint8_t kind;
+    bool is_refused;
+    uint16_t parcel_idx;
+    uint32_t reserved;
+    route where;
+    uint64_t conn_id;
+    struct node_key key;
+};

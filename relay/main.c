@@ -1,0 +1,241 @@
+/* main.c - ringrelayd: from the command line to running threads, and back down. A list, no logic.
+ *
+ * Exit status: 0 after SIGTERM or SIGINT, or when only asked for something; 1 when the relay cannot run here; 2 when the
+ * command line is wrong.
+ */
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/check.h"
+#include "core/log.h"
+#include "core/sys.h"
+#include "relay/config.h"
+#include "relay/keyfile.h"
+#include "relay/relay.h"
+
+enum { FRONT_NICE = 10, WORKERS_DEFAULT = 1 };
+
+enum { EXIT_CANNOT_RUN = 1, EXIT_USAGE = 2 };
+
+/* ---- one thread ---- */
+
+struct thread {
+    const char *name;
+    int nice_value;
+    void *state;
+    uint64_t (*step)(void *state, uint64_t now_ns);
+    bool (*may_sleep)(void *state);
+    const bool *is_stopped;
+    struct ring *ring;
+    struct log_lane *log_lane;
+    pthread_barrier_t *all_enabled;
+    pthread_t id;
+};
+
+static uint64_t step_front(void *state, uint64_t now_ns) { return front_step(state, now_ns); }
+static uint64_t step_control(void *state, uint64_t now_ns) { return control_step(state, now_ns); }
+static uint64_t step_office(void *state, uint64_t now_ns) { return office_step(state, now_ns); }
+static uint64_t step_worker(void *state, uint64_t now_ns) { return worker_step(state, now_ns); }
+static bool sleep_front(void *state) { return front_may_sleep(state); }
+static bool sleep_control(void *state) { return control_may_sleep(state); }
+static bool sleep_office(void *state) { return office_may_sleep(state); }
+static bool sleep_worker(void *state) { return worker_may_sleep(state); }
+
+static uint64_t time_until(uint64_t until_ns) {
+    if (until_ns == TIME_NEVER) return TIME_NEVER;
+    uint64_t now_ns = sys_clock_ns();
+    return until_ns > now_ns ? until_ns - now_ns : 0;
+}
+
+static void *thread_main(void *arg) {
+    struct thread *t = arg;
+    sys_thread_describe(t->name, t->nice_value);
+    log_use_lane(t->log_lane);
+    CHECK(ring_enable(t->ring) == 0);
+    pthread_barrier_wait(t->all_enabled);  // a ring can be woken from here on
+    for (;;) {
+        uint64_t until_ns = t->step(t->state, sys_clock_ns());
+        if (*t->is_stopped) break;
+        ring_doze(t->ring);
+        ring_wait(t->ring, t->may_sleep(t->state) ? time_until(until_ns) : 0);
+    }
+    return NULL;
+}
+
+struct threads {
+    struct thread all[RELAY_THREADS_MAX];
+    uint32_t count;
+    pthread_barrier_t all_enabled;
+};
+
+static void threads_list(struct threads *threads, struct relay *relay) {
+    struct thread *all = threads->all;
+    all[THREAD_FRONT] = (struct thread){.name = "front", .nice_value = FRONT_NICE, .state = &relay->front,
+                                        .step = step_front, .may_sleep = sleep_front,
+                                        .is_stopped = &relay->front.is_stopped};
+    all[THREAD_CONTROL] = (struct thread){.name = "control", .state = &relay->control, .step = step_control,
+                                          .may_sleep = sleep_control, .is_stopped = &relay->control.is_stopped};
+    all[THREAD_OFFICE] = (struct thread){.name = "office", .state = &relay->office, .step = step_office,
+                                         .may_sleep = sleep_office, .is_stopped = &relay->office.is_stopped};
+    for (uint32_t i = 0; i < relay->options.limits.workers_count; i++) {
+        all[THREAD_WORKERS + i] = (struct thread){.name = "worker", .state = relay->workers[i], .step = step_worker,
+                                                  .may_sleep = sleep_worker,
+                                                  .is_stopped = &relay->workers[i]->is_stopped};
+    }
+    threads->count = relay->threads_count;
+}
+
+static void threads_start(struct threads *threads, struct relay *relay) {
+    threads_list(threads, relay);
+    CHECK(pthread_barrier_init(&threads->all_enabled, NULL, threads->count + 1) == 0);
+    for (uint32_t i = 0; i < threads->count; i++) {
+        struct thread *t = &threads->all[i];
+        t->ring = relay->rings[i];
+        t->log_lane = relay->log_lanes[i];
+        t->all_enabled = &threads->all_enabled;
+        CHECK(pthread_create(&t->id, NULL, thread_main, t) == 0);
+    }
+    CHECK(ring_enable(relay->main_ring) == 0);
+    pthread_barrier_wait(&threads->all_enabled);
+}
+
+static void threads_stop(struct threads *threads, struct relay *relay) {
+    relay_stop(relay);
+    for (uint32_t i = 0; i < threads->count; i++) {
+        if (i != THREAD_OFFICE) CHECK(pthread_join(threads->all[i].id, NULL) == 0);
+    }
+    relay_stop_office(relay);
+    CHECK(pthread_join(threads->all[THREAD_OFFICE].id, NULL) == 0);
+    pthread_barrier_destroy(&threads->all_enabled);
+}
+
+/* ---- before the threads ---- */
+
+static bool make_key(const struct config *config, struct front_options *front, char *why) {
+    struct rng rng;
+    bool is_new = true;
+    rng_init_system(&rng);
+    if (*config->key_path) {
+        if (!keyfile_load_or_make(config->key_path, &rng, &front->private_key, &is_new, why)) return false;
+        if (is_new) log_line(LOG_INFO, "made a new private key in %s", config->key_path);
+    } else {
+        key_generate(&rng, &front->private_key);
+        log_line(LOG_INFO, "using a throw-away key: clients have to learn a new one after each start; -c FILE keeps it");
+    }
+    char text[KEY_PUBLIC_TEXT_SIZE];
+    key_private_public(&front->private_key, &front->public_key);
+    key_format(&front->public_key, text);
+    log_line(LOG_INFO, "public key %s", text);
+    return true;
+}
+
+static int seconds(int64_t ns) { return (int)((ns + (int64_t)NS_PER_S - 1) / (int64_t)NS_PER_S); }
+
+static bool listen_all(const struct config *config, struct front_options *front, struct net_address *bound, char *why) {
+    struct tcp_options options = {
+        .keepalive_idle_s = config->tcp_keepalive_ns > 0 ? seconds(config->tcp_keepalive_ns)
+                                                         : (config->tcp_keepalive_ns < 0 ? 0 : 15),
+        .keepalive_interval_s = 15,
+        .keepalive_count = 9,
+        .user_timeout_ms = (unsigned)(config->tcp_user_timeout_ns / (int64_t)NS_PER_MS),
+        .notsent_lowat = LIMIT_NOTSENT_LOWAT,
+    };
+    if (sys_listen_tcp(&config->where, &options, &front->listen_fds[0], bound, why) != 0) return false;
+    front->listeners_count = 1;
+    return true;
+}
+
+static bool prepare(const struct config *config, struct relay *relay, struct net_address *bound, char *why) {
+    struct relay_options options = {
+        .limits = {.connections_max = (uint32_t)config->connections_max,
+                   .workers_count = WORKERS_DEFAULT,
+                   .packet_memory_bytes = config->packet_memory_bytes},
+        .ring_features = config->ring_features,
+        .write_timeout_ns = (uint64_t)config->tcp_write_timeout_ns,
+        .front = {.is_dev = config->is_dev, .start_wall_s = sys_wall_clock_s()},
+    };
+    return limits_init(&options.limits, sys_fd_limit(), why) && make_key(config, &options.front, why) &&
+           listen_all(config, &options.front, bound, why) && relay_init(relay, &options, sys_clock_ns(), why);
+}
+
+/* ---- running ---- */
+
+static void wait_for_end(const sigset_t *signals) {
+    int number;
+    do {
+        CHECK(sigwait(signals, &number) == 0);
+        if (number == SIGHUP) log_line(LOG_INFO, "SIGHUP: there is nothing to reload");
+    } while (number == SIGHUP);
+    log_line(LOG_INFO, "%s: stopping", number == SIGINT ? "SIGINT" : "SIGTERM");
+}
+
+static int run(const struct config *config) {
+    static struct relay relay;      // why: too large for a stack, one per process
+    static struct threads threads;  // why: as above
+    char why[CONFIG_WHY_MAX];
+    char text[RING_FEATURES_TEXT_MAX];
+    struct net_address bound;
+    sigset_t signals;
+    log_line(LOG_INFO, "ringrelayd %s", RINGRELAY_VERSION);
+    if (!prepare(config, &relay, &bound, why)) {
+        log_line(LOG_ERROR, "%s", why);
+        return EXIT_CANNOT_RUN;
+    }
+    log_line(LOG_INFO, "io_uring: %s", ring_features_text(ring_features(relay.rings[THREAD_WORKERS]), text));
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
+    CHECK(pthread_sigmask(SIG_BLOCK, &signals, NULL) == 0);  // before the threads, which inherit it
+    threads_start(&threads, &relay);
+    log_line(LOG_INFO, "listening on %s (plain HTTP: for development and tests)", net_address_text(&bound, text));
+    wait_for_end(&signals);
+    threads_stop(&threads, &relay);
+    relay_fini(&relay);
+    return EXIT_SUCCESS;
+}
+
+static int print_budget(const struct config *config) {
+    char why[CONFIG_WHY_MAX];
+    struct limits limits = {.connections_max = (uint32_t)config->connections_max,
+                            .workers_count = WORKERS_DEFAULT,
+                            .packet_memory_bytes = config->packet_memory_bytes};
+    if (!limits_init(&limits, sys_fd_limit(), why)) {
+        fprintf(stderr, "ringrelayd: %s\n", why);
+        return EXIT_CANNOT_RUN;
+    }
+    relay_budget_print(&limits);
+    return EXIT_SUCCESS;
+}
+
+static enum log_level level_of(const char *name) {
+    static const char *const names[] = {"debug", "info", "warning", "error"};
+    unsigned level = 0;
+    while (strcmp(names[level], name) != 0) level++;  // config_parse has checked it
+    return (enum log_level)level;
+}
+
+int main(int argc, char **argv) {
+    struct config config;
+    char why[CONFIG_WHY_MAX];
+    switch (config_parse(&config, argc, argv, why)) {
+        case CONFIG_OK: break;
+        case CONFIG_HELP: config_print_usage(); return EXIT_SUCCESS;
+        case CONFIG_WRONG:
+            fprintf(stderr, "ringrelayd: %s\nRun \"ringrelayd -h\" for the list of flags.\n", why);
+            return EXIT_USAGE;
+    }
+    if (config.wants_version) {
+        printf("%s\n", RINGRELAY_VERSION);
+        return EXIT_SUCCESS;
+    }
+    log_set_level(level_of(config.log_level));
+    int rc = sys_init();
+    if (rc != 0) {
+        fprintf(stderr, "ringrelayd: cannot start: %s\n", strerror(-rc));
+        return EXIT_CANNOT_RUN;
+    }
+    return config.wants_budget ? print_budget(&config) : run(&config);
+}

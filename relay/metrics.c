@@ -1,0 +1,103 @@
+#include "relay/metrics.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+static const char *const kind_labels[PACKET_KIND_COUNT] = {"disco", "other"};
+
+static void write_line(struct writer *w, const char *format, ...) printf_like(2, 3);
+
+static void write_line(struct writer *w, const char *format, ...) {
+    char line[256];
+    va_list args;
+    va_start(args, format);
+    int size = vsnprintf(line, sizeof(line), format, args);
+    va_end(args);
+    writer_copy(w, line, min_of((size_t)size, sizeof(line) - 1));
+}
+
+static void write_type(struct writer *w, const char *name, const char *type) {
+    write_line(w, "# TYPE %s %s\n", name, type);
+}
+
+/* Sum of the counter at `offset` in every thread's block. Gauges are sums too: one thread adds, the same subtracts. */
+static uint64_t sum_at(const struct metrics *const *blocks, size_t count, size_t offset) {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < count; i++) {
+        sum += stat_get((const struct stat_counter *)(const void *)((const char *)blocks[i] + offset));
+    }
+    return sum;
+}
+
+static void write_plain(struct writer *w, const struct metrics *const *blocks, size_t count) {
+    static const struct {
+        const char *name;
+        const char *type;
+        size_t offset;
+    } rows[] = {
+#define ROW(field, name, type) {name, type, offsetof(struct metrics, field)},
+        METRICS(ROW)
+#undef ROW
+    };
+    for (size_t i = 0; i < array_count(rows); i++) {
+        write_type(w, rows[i].name, rows[i].type);
+        write_line(w, "%s %llu\n", rows[i].name, (unsigned long long)sum_at(blocks, count, rows[i].offset));
+    }
+}
+
+static void write_kinds(struct writer *w, const struct metrics *const *blocks, size_t count) {
+    write_type(w, "derp_packets_received_kind", "counter");
+    for (size_t kind = 0; kind < PACKET_KIND_COUNT; kind++) {
+        size_t offset = offsetof(struct metrics, packets_received_kind) + kind * sizeof(struct stat_counter);
+        write_line(w, "derp_packets_received_kind{kind=\"%s\"} %llu\n", kind_labels[kind],
+                   (unsigned long long)sum_at(blocks, count, offset));
+    }
+}
+
+static void write_drops(struct writer *w, const struct metrics *const *blocks, size_t count, const char *name,
+                        size_t base_offset) {
+    write_type(w, name, "counter");
+    for (size_t reason = 0; reason < DROP_REASON_COUNT; reason++) {
+        for (size_t kind = 0; kind < PACKET_KIND_COUNT; kind++) {
+            size_t offset = base_offset + (reason * PACKET_KIND_COUNT + kind) * sizeof(struct stat_counter);
+            write_line(w, "%s{reason=\"%s\",kind=\"%s\"} %llu\n", name, drop_reason_label((enum drop_reason)reason),
+                       kind_labels[kind], (unsigned long long)sum_at(blocks, count, offset));
+        }
+    }
+}
+
+static void write_reasons(struct writer *w, const struct metrics *const *blocks, size_t count) {
+    write_type(w, "ringrelay_closes", "counter");
+    for (size_t i = 0; i < CLOSE_REASON_COUNT; i++) {
+        size_t offset = offsetof(struct metrics, closes) + i * sizeof(struct stat_counter);
+        write_line(w, "ringrelay_closes{reason=\"%s\"} %llu\n", close_reason_label((enum close_reason)i),
+                   (unsigned long long)sum_at(blocks, count, offset));
+    }
+    write_type(w, "ringrelay_refusals", "counter");
+    for (size_t i = 0; i < REFUSE_REASON_COUNT; i++) {
+        size_t offset = offsetof(struct metrics, refusals) + i * sizeof(struct stat_counter);
+        write_line(w, "ringrelay_refusals{reason=\"%s\"} %llu\n", refuse_reason_label((enum refuse_reason)i),
+                   (unsigned long long)sum_at(blocks, count, offset));
+    }
+}
+
+static void write_process(struct writer *w, const struct metrics_process *process) {
+    write_type(w, "process_open_fds", "gauge");
+    write_line(w, "process_open_fds %zu\n", process->open_fds);
+    write_type(w, "process_max_fds", "gauge");
+    write_line(w, "process_max_fds %zu\n", process->max_fds);
+    write_line(w, "process_start_unix_time %llu\n", (unsigned long long)process->start_wall_s);
+    write_type(w, "uptime_sec", "counter");
+    write_line(w, "uptime_sec %llu\n", (unsigned long long)process->uptime_s);
+    write_line(w, "version{version=\"%s\",binary=\"ringrelayd\"} 1\n", process->version);
+}
+
+void metrics_write(struct writer *w, const struct metrics *const *blocks, size_t blocks_count,
+                   const struct metrics_process *process) {
+    write_plain(w, blocks, blocks_count);
+    write_kinds(w, blocks, blocks_count);
+    write_drops(w, blocks, blocks_count, "derp_packets_dropped", offsetof(struct metrics, packets_dropped));
+    write_drops(w, blocks, blocks_count, "derp_bytes_dropped", offsetof(struct metrics, bytes_dropped));
+    write_reasons(w, blocks, blocks_count);
+    write_process(w, process);
+}

@@ -1,0 +1,78 @@
+/* metrics.h - what the relay counts, in one list, and how it is shown.
+ *
+ * Each loop thread has a `struct metrics` of its own and adds to it without locks (core/stat.h). Whoever shows figures
+ * sums over the threads. Names are derper's (docs/derp.md, "Metrics"), so that dashboards keep working; what derper
+ * does not have begins with ringrelay_.
+ *
+ * The list: X(field, name in the exposition, type). A field that is not in the list does not exist.
+ */
+#pragma once
+
+#include "core/bytes.h"
+#include "core/stat.h"
+#include "relay/reason.h"
+
+enum packet_kind { KIND_DISCO, KIND_OTHER, PACKET_KIND_COUNT };
+
+#define METRICS(X)                                                                  \
+    X(accepts, "derp_accepts", "counter")                                           \
+    X(bytes_received, "derp_bytes_received", "counter")                             \
+    X(bytes_sent, "derp_bytes_sent", "counter")                                     \
+    X(packets_received, "derp_packets_received", "counter")                         \
+    X(packets_sent, "derp_packets_sent", "counter")                                 \
+    X(unknown_frames, "derp_unknown_frames", "counter")                             \
+    X(got_ping, "derp_got_ping", "counter")                                         \
+    X(sent_pong, "derp_sent_pong", "counter")                                       \
+    X(home_moves_in, "derp_home_moves_in", "counter")                               \
+    X(home_moves_out, "derp_home_moves_out", "counter")                             \
+    X(peer_gone_disconnected_frames, "derp_peer_gone_disconnected_frames", "counter") \
+    X(peer_gone_not_here_frames, "derp_peer_gone_not_here_frames", "counter")       \
+    X(write_timeouts, "derp_sclient_write_timeouts", "counter")                     \
+    X(connections, "derp_current_connections", "gauge")                             \
+    X(home_connections, "derp_current_home_connections", "gauge")                   \
+    X(notideal_connections, "derp_current_notideal_connections", "gauge")           \
+    X(clients_local, "derp_clients_local", "gauge")                                 \
+    X(clients_total, "derp_clients_total", "gauge")                                 \
+    X(dup_client_keys, "derp_current_dup_client_keys", "gauge")                     \
+    X(dup_client_conns, "derp_current_dup_client_conns", "gauge")                   \
+    X(dup_client_conns_total, "derp_total_dup_client_conns", "counter")             \
+    X(keep_alives_sent, "ringrelay_sent_keep_alive", "counter")                     \
+    X(sessions, "ringrelay_sessions", "gauge")                                      \
+    X(http_requests, "ringrelay_http_requests", "counter")                          \
+    X(logins, "ringrelay_logins", "counter")                                        \
+    X(sends, "ringrelay_sends", "counter")                                          \
+    X(frames_copied, "ringrelay_frames_copied", "counter")                          \
+    X(packet_memory_bytes, "ringrelay_packet_memory_bytes", "gauge")                \
+    X(passes, "ringrelay_loop_passes", "counter")                                   \
+    X(lane_retries, "ringrelay_lane_retries", "counter")
+
+#define METRICS_FIELD(field, name, type) struct stat_counter field;
+
+struct metrics {
+    cache_aligned struct stat_counter packets_received_kind[PACKET_KIND_COUNT];
+    METRICS(METRICS_FIELD)
+    struct stat_counter packets_dropped[DROP_REASON_COUNT][PACKET_KIND_COUNT];
+    struct stat_counter bytes_dropped[DROP_REASON_COUNT][PACKET_KIND_COUNT];
+    struct stat_counter closes[CLOSE_REASON_COUNT];
+    struct stat_counter refusals[REFUSE_REASON_COUNT];
+};
+
+/* One packet of `data_size` payload bytes is dropped. */
+static inline void metrics_drop(struct metrics *metrics, enum drop_reason reason, bool is_disco, size_t data_size) {
+    enum packet_kind kind = is_disco ? KIND_DISCO : KIND_OTHER;
+    stat_add(&metrics->packets_dropped[reason][kind], 1);
+    stat_add(&metrics->bytes_dropped[reason][kind], data_size);
+}
+
+/* What the exposition says about the process as a whole. */
+struct metrics_process {
+    uint64_t start_wall_s;
+    uint64_t uptime_s;
+    size_t open_fds;
+    size_t max_fds;
+    const char *version;
+};
+
+/* Writes the Prometheus text exposition of the sums over `blocks`. The writer goes bad when it does not fit. */
+void metrics_write(struct writer *w, const struct metrics *const *blocks, size_t blocks_count,
+                   const struct metrics_process *process);

@@ -1,0 +1,271 @@
+#include "relay/relay.h"
+
+#include <stdio.h>
+
+#include "core/check.h"
+#include "relay/conn.h"
+
+enum {
+    CONTROL_LANE_ITEMS = 1024,  // control -> worker, control -> front: back-pressure makes any size right
+    MAIN_LANE_ITEMS = 4,
+    MAIN_RING_ENTRIES = 8,
+};
+
+/* ---- lanes: as long as what may be under way at most (relay/mail.h) ---- */
+
+static uint32_t items_for(uint64_t most) { return (uint32_t)power_of_two_above(most); }
+
+/* LEFT: one per connection of the worker. */
+static uint32_t left_items(const struct limits *limits) { return items_for(limits->connections_max); }
+
+static size_t lane_cost(uint32_t items) {
+    return arena_cost(sizeof(struct lane)) + arena_cost(lane_storage_size(items, sizeof(struct mail)));
+}
+
+static size_t lanes_footprint(const struct limits *limits) {
+    size_t per_worker = lane_cost(CONTROL_LANE_ITEMS) + lane_cost(left_items(limits)) + lane_cost(LIMIT_PARCELS);
+    return 2 * lane_cost(MAIN_LANE_ITEMS) + lane_cost(LIMIT_PARCELS) + lane_cost(CONTROL_LANE_ITEMS) +
+           limits->workers_count * per_worker;
+}
+
+static struct lane *make_lane(struct relay *relay, uint32_t items) {
+    struct lane *lane = arena_take(&relay->shared, sizeof(*lane));
+    void *storage = arena_take(&relay->shared, lane_storage_size(items, sizeof(struct mail)));
+    lane_init(lane, storage, items, sizeof(struct mail));
+    return lane;
+}
+
+static void make_lanes(struct relay *relay) {
+    relay->main_to_control = make_lane(relay, MAIN_LANE_ITEMS);
+    relay->main_to_office = make_lane(relay, MAIN_LANE_ITEMS);
+    relay->front_to_control = make_lane(relay, LIMIT_PARCELS);
+    relay->control_to_front = make_lane(relay, CONTROL_LANE_ITEMS);
+    for (uint32_t i = 0; i < relay->options.limits.workers_count; i++) {
+        relay->control_to_worker[i] = make_lane(relay, CONTROL_LANE_ITEMS);
+        relay->worker_to_control[i] = make_lane(relay, left_items(&relay->options.limits));
+        relay->worker_to_front[i] = make_lane(relay, LIMIT_PARCELS);
+    }
+}
+
+/* ---- rings ---- */
+
+static struct ring_options ring_options_of(const struct relay_options *options, uint32_t thread_idx) {
+    struct ring_options ring = {.features_allowed = options->ring_features,
+                                .submissions_max = 64,
+                                .completions_max = 1024};
+    if (thread_idx == THREAD_FRONT || thread_idx >= THREAD_WORKERS) {
+        uint32_t sockets = thread_idx == THREAD_FRONT ? LIMIT_SESSIONS : options->limits.connections_max;
+        ring.submissions_max = LIMIT_SUBMISSIONS;
+        /* A receive and a send per socket, and the wake-ups of the other threads. */
+        ring.completions_max = (unsigned)power_of_two_above(2 * sockets + 256);
+        ring.receive_buffers = LIMIT_RECEIVE_BUFFERS;
+        ring.receive_buffer_size = LIMIT_RECEIVE_BUFFER_SIZE;
+    }
+    return ring;
+}
+
+static bool open_rings(struct relay *relay, char *why) {
+    struct ring_options main_ring = {.features_allowed = relay->options.ring_features,
+                                     .submissions_max = MAIN_RING_ENTRIES,
+                                     .completions_max = 2 * MAIN_RING_ENTRIES};
+    if (ring_open(&relay->main_ring, &main_ring, why) != 0) return false;
+    for (uint32_t i = 0; i < relay->threads_count; i++) {
+        struct ring_options options = ring_options_of(&relay->options, i);
+        if (ring_open(&relay->rings[i], &options, why) != 0) return false;
+    }
+    return true;
+}
+
+/* ---- the budget ---- */
+
+static struct worker_options worker_options_of(const struct limits *limits, uint32_t idx) {
+    return (struct worker_options){.idx = idx,
+                                   .peers_max = limits->connections_max,
+                                   .conns_max = limits->connections_max,
+                                   .packet_memory_bytes = limits->packet_memory_bytes};
+}
+
+static size_t shared_footprint(const struct limits *limits) {
+    uint32_t threads = THREAD_WORKERS + limits->workers_count;
+    return lanes_footprint(limits) + directory_footprint(limits->connections_max) +
+           threads * (arena_cost(sizeof(struct metrics)) + arena_cost(sizeof(struct log_lane)) +
+                      arena_cost(log_lane_storage_size())) +
+           limits->workers_count * arena_cost(sizeof(struct worker));
+}
+
+static void add_row(struct budget_row *rows, size_t *count, const char *part, const char *what, uint64_t n,
+                    uint64_t each, const char *derivation) {
+    CHECK(*count < BUDGET_ROWS_MAX);
+    rows[(*count)++] = (struct budget_row){part, what, n, each, n * each, derivation};
+}
+
+size_t relay_budget(const struct limits *limits, struct budget_row rows[BUDGET_ROWS_MAX]) {
+    struct relay_options options = {.limits = *limits};
+    struct ring_options front_ring = ring_options_of(&options, THREAD_FRONT);
+    struct ring_options worker_ring = ring_options_of(&options, THREAD_WORKERS);
+    struct ring_options small_ring = ring_options_of(&options, THREAD_CONTROL);
+    uint64_t workers = limits->workers_count, conns = limits->connections_max;
+    size_t n = 0;
+    add_row(rows, &n, "worker", "packets: queues, chunks", workers, packet_pool_footprint(limits->packet_memory_bytes),
+            "-packet-memory per worker");
+    add_row(rows, &n, "worker", "connections", workers, pool_footprint((uint32_t)conns, sizeof(struct conn)),
+            "-max-connections");
+    add_row(rows, &n, "worker", "peers", workers, arena_cost(conns * sizeof(struct peer)), "one per connection at most");
+    add_row(rows, &n, "worker", "who received from whom", workers, senders_footprint((uint32_t)conns * 4),
+            "4 sources remembered per connection on average");
+    add_row(rows, &n, "worker", "ring and receive buffers", workers, ring_footprint(&worker_ring),
+            "64 buffers of 16 KiB; 2 completions per connection");
+    add_row(rows, &n, "front", "sessions, logins, parcels", 1, front_footprint(),
+            "1024 sessions, 8 large buffers, 256 parcels");
+    add_row(rows, &n, "front", "ring and receive buffers", 1, ring_footprint(&front_ring), "as a worker's");
+    add_row(rows, &n, "control", "books and presence", 1, control_footprint((uint32_t)workers, (uint32_t)conns),
+            "one place per connection and worker");
+    add_row(rows, &n, "control", "ring", 1, ring_footprint(&small_ring), "wake-ups only");
+    add_row(rows, &n, "office", "ring", 1, ring_footprint(&small_ring), "wake-ups only");
+    add_row(rows, &n, "shared", "directory, lanes, metrics, log", 1, shared_footprint(limits),
+            "lanes as long as what may be under way");
+    return n;
+}
+
+void relay_budget_print(const struct limits *limits) {
+    struct budget_row rows[BUDGET_ROWS_MAX];
+    size_t count = relay_budget(limits, rows);
+    uint64_t sum = 0;
+    printf("%-8s %-32s %5s %14s %14s  %s\n", "part", "what", "count", "bytes each", "bytes", "from");
+    for (size_t i = 0; i < count; i++) {
+        printf("%-8s %-32s %5llu %14llu %14llu  %s\n", rows[i].part, rows[i].what, (unsigned long long)rows[i].count,
+               (unsigned long long)rows[i].each_bytes, (unsigned long long)rows[i].bytes, rows[i].derivation);
+        sum += rows[i].bytes;
+    }
+    printf("%-8s %-32s %5s %14s %14llu  reserved at start; pages cost nothing until they are used\n", "sum", "", "", "",
+           (unsigned long long)sum);
+    printf("for %u connections on %u worker(s)\n", limits->connections_max, limits->workers_count);
+}
+
+/* ---- making it ---- */
+
+static size_t arena_size_of(const struct relay *relay, uint32_t thread_idx) {
+    const struct limits *limits = &relay->options.limits;
+    struct worker_options worker = worker_options_of(limits, 0);
+    switch (thread_idx) {
+        case THREAD_FRONT: return front_footprint();
+        case THREAD_CONTROL: return control_footprint(limits->workers_count, limits->connections_max);
+        case THREAD_OFFICE: return CACHE_LINE_SIZE;
+        default: return worker_footprint(&worker);
+    }
+}
+
+static bool make_memory(struct relay *relay, char *why) {
+    bool is_fine = arena_init(&relay->shared, shared_footprint(&relay->options.limits)) == 0;
+    for (uint32_t i = 0; i < relay->threads_count; i++) {
+        is_fine = is_fine && arena_init(&relay->arenas[i], arena_size_of(relay, i)) == 0;
+    }
+    if (!is_fine) {
+        snprintf(why, RELAY_WHY_MAX, "not enough memory: lower -max-connections or -packet-memory (see -budget)");
+    }
+    return is_fine;
+}
+
+static void make_thread_states(struct relay *relay) {
+    for (uint32_t i = 0; i < relay->threads_count; i++) {
+        relay->metrics[i] = arena_take(&relay->shared, sizeof(struct metrics));
+        relay->log_lanes[i] = arena_take(&relay->shared, sizeof(struct log_lane));
+        log_lane_init(relay->log_lanes[i], arena_take(&relay->shared, log_lane_storage_size()), (uint8_t)i);
+        if (relay->options.rng_seed) {
+            rng_init_seeded(&relay->rngs[i], relay->options.rng_seed + i);
+        } else {
+            rng_init_system(&relay->rngs[i]);
+        }
+    }
+}
+
+static void make_front(struct relay *relay, uint64_t now_ns) {
+    struct front_links links = {.to_control = relay->front_to_control,
+                                .from_control = relay->control_to_front,
+                                .workers_count = relay->options.limits.workers_count,
+                                .control_ring = relay->rings[THREAD_CONTROL],
+                                .office_ring = relay->rings[THREAD_OFFICE],
+                                .metrics_count = relay->threads_count};
+    for (uint32_t i = 0; i < links.workers_count; i++) links.from_workers[i] = relay->worker_to_front[i];
+    for (uint32_t i = 0; i < relay->threads_count; i++) links.metrics_blocks[i] = relay->metrics[i];
+    front_init(&relay->front, &relay->arenas[THREAD_FRONT], &relay->options.front, &links, relay->rings[THREAD_FRONT],
+               relay->metrics[THREAD_FRONT], &relay->rngs[THREAD_FRONT], now_ns);
+}
+
+static void make_control(struct relay *relay) {
+    const struct limits *limits = &relay->options.limits;
+    struct control_links links = {.from_main = relay->main_to_control,
+                                  .from_front = relay->front_to_control,
+                                  .to_front = relay->control_to_front,
+                                  .front_ring = relay->rings[THREAD_FRONT],
+                                  .office_ring = relay->rings[THREAD_OFFICE],
+                                  .workers_count = limits->workers_count};
+    for (uint32_t i = 0; i < limits->workers_count; i++) {
+        links.from_workers[i] = relay->worker_to_control[i];
+        links.to_workers[i] = relay->control_to_worker[i];
+        links.worker_rings[i] = relay->rings[THREAD_WORKERS + i];
+    }
+    control_init(&relay->control, &relay->arenas[THREAD_CONTROL], limits->connections_max, limits->connections_max,
+                 &relay->directory, &links, relay->rings[THREAD_CONTROL], relay->metrics[THREAD_CONTROL]);
+}
+
+static void make_worker(struct relay *relay, uint32_t idx, uint64_t now_ns) {
+    uint32_t thread_idx = THREAD_WORKERS + idx;
+    struct worker_options options = worker_options_of(&relay->options.limits, idx);
+    options.write_timeout_ns = relay->options.write_timeout_ns;
+    struct worker_links links = {.from_control = relay->control_to_worker[idx],
+                                 .to_control = relay->worker_to_control[idx],
+                                 .to_front = relay->worker_to_front[idx],
+                                 .control_ring = relay->rings[THREAD_CONTROL],
+                                 .front_ring = relay->rings[THREAD_FRONT],
+                                 .office_ring = relay->rings[THREAD_OFFICE],
+                                 .parcels = relay->front.parcels.parcels,
+                                 .directory = &relay->directory,
+                                 .epoch = &relay->epoch,
+                                 .epoch_idx = idx};
+    relay->workers[idx] = arena_take(&relay->shared, sizeof(struct worker));
+    worker_init(relay->workers[idx], &relay->arenas[thread_idx], &options, &links, relay->rings[thread_idx],
+                relay->metrics[thread_idx], &relay->rngs[thread_idx], now_ns);
+}
+
+static void seal_memory(struct relay *relay) {
+    arena_seal(&relay->shared);
+    for (uint32_t i = 0; i < relay->threads_count; i++) arena_seal(&relay->arenas[i]);
+}
+
+bool relay_init(struct relay *relay, const struct relay_options *options, uint64_t now_ns, char *why) {
+    const struct limits *limits = &options->limits;
+    relay->options = *options;
+    relay->threads_count = THREAD_WORKERS + limits->workers_count;
+    if (!make_memory(relay, why) || !open_rings(relay, why)) return false;
+    make_lanes(relay);
+    make_thread_states(relay);
+    epoch_init(&relay->epoch, limits->workers_count);
+    directory_init(&relay->directory, &relay->shared, limits->connections_max, &relay->epoch,
+                   &relay->rngs[THREAD_CONTROL]);
+    make_front(relay, now_ns);
+    make_control(relay);
+    office_init(&relay->office, relay->rings[THREAD_OFFICE], relay->main_to_office, relay->log_lanes, relay->threads_count);
+    for (uint32_t i = 0; i < limits->workers_count; i++) make_worker(relay, i, now_ns);
+    seal_memory(relay);
+    return true;
+}
+
+static void mail_stop(struct relay *relay, struct lane *lane, enum relay_thread thread) {
+    if (!lane_push(lane, &(struct mail){.kind = MAIL_STOP})) return;  // told several times already
+    lane_flush(lane);
+    ring_wake(relay->main_ring, relay->rings[thread]);
+}
+
+void relay_stop(struct relay *relay) { mail_stop(relay, relay->main_to_control, THREAD_CONTROL); }
+
+void relay_stop_office(struct relay *relay) { mail_stop(relay, relay->main_to_office, THREAD_OFFICE); }
+
+void relay_fini(struct relay *relay) {
+    front_fini(&relay->front);
+    key_private_wipe(&relay->options.front.private_key);
+    for (uint32_t i = 0; i < relay->threads_count; i++) ring_close(relay->rings[i]);
+    ring_close(relay->main_ring);
+    for (uint32_t i = 0; i < relay->threads_count; i++) arena_fini(&relay->arenas[i]);
+    arena_fini(&relay->shared);
+}

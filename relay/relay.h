@@ -1,0 +1,97 @@
+/* relay.h - the house put together: threads' states, lanes between them, memory, in one object without threads.
+ *
+ * relay/main.c gives each part a thread and a real ring; the simulator calls the same step functions one after the other
+ * on virtual time. Neither knows how the parts are wired: that is here, and only here.
+ *
+ * Order of life: relay_init, then each part's steps, relay_stop, until control, front and workers say is_stopped,
+ * relay_stop_office, until it says so too, then relay_fini.
+ *
+ * Memory: one arena per thread, sized by the rows of relay_budget, sealed when everything is made.
+ */
+#pragma once
+
+#include "core/arena.h"
+#include "core/epoch.h"
+#include "core/lane.h"
+#include "core/limits.h"
+#include "core/log.h"
+#include "core/ring.h"
+#include "core/rng.h"
+#include "relay/control.h"
+#include "relay/front.h"
+#include "relay/office.h"
+#include "relay/worker.h"
+
+/* Thread numbers, also in log lanes: front, control, office, then the workers. */
+enum relay_thread { THREAD_FRONT, THREAD_CONTROL, THREAD_OFFICE, THREAD_WORKERS };
+
+enum { RELAY_THREADS_MAX = THREAD_WORKERS + LIMIT_WORKERS_MAX };
+
+struct relay_options {
+    struct limits limits;
+    struct front_options front;
+    unsigned ring_features;
+    uint64_t write_timeout_ns;
+    uint64_t rng_seed;  // for simulation; 0: the system's generator
+};
+
+struct relay {
+    struct relay_options options;
+    uint32_t threads_count;
+    struct ring *rings[RELAY_THREADS_MAX];
+    struct ring *main_ring;      // only to wake control
+    struct arena arenas[RELAY_THREADS_MAX];
+    struct arena shared;         // lanes, metrics, log lanes, directory
+    struct rng rngs[RELAY_THREADS_MAX];
+    struct metrics *metrics[RELAY_THREADS_MAX];
+    struct log_lane *log_lanes[RELAY_THREADS_MAX];
+    struct lane *main_to_control;
+    struct lane *main_to_office;
+    struct lane *front_to_control;
+    struct lane *control_to_front;
+    struct lane *control_to_worker[LIMIT_WORKERS_MAX];
+    struct lane *worker_to_control[LIMIT_WORKERS_MAX];
+    struct lane *worker_to_front[LIMIT_WORKERS_MAX];
+    struct epoch epoch;
+    struct directory directory;
+    struct front front;
+    struct control control;
+    struct office office;
+    struct worker *workers[LIMIT_WORKERS_MAX];
+};
+
+/* ---- the budget ---- */
+
+struct budget_row {
+    const char *part;       // "worker", "front", ...
+    const char *what;
+    uint64_t count;
+    uint64_t each_bytes;
+    uint64_t bytes;         // of all
+    const char *derivation;
+};
+
+enum { BUDGET_ROWS_MAX = 32 };
+
+/* Where memory goes for these limits. Returns the number of rows. */
+size_t relay_budget(const struct limits *limits, struct budget_row rows[BUDGET_ROWS_MAX]);
+
+/* The rows and their sum, to standard output. */
+void relay_budget_print(const struct limits *limits);
+
+/* ---- the house ---- */
+
+#define RELAY_WHY_MAX 512
+
+/* Makes everything; no thread runs yet. False with a sentence in `why`; relay_fini is to be called in either case.
+ * `relay` is zeroed by the caller and too large for a stack. */
+must_use bool relay_init(struct relay *relay, const struct relay_options *options, uint64_t now_ns, char *why);
+
+/* Mails STOP to control, which passes it on to front and workers. By the thread that owns main_ring. */
+void relay_stop(struct relay *relay);
+
+/* When those have ended: the office writes what is left of the log, and ends. */
+void relay_stop_office(struct relay *relay);
+
+/* After all threads have ended. */
+void relay_fini(struct relay *relay);

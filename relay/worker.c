@@ -1,0 +1,162 @@
+#include "relay/worker.h"
+
+#include "core/check.h"
+#include "relay/conn.h"
+
+/* An eighth of the pages is kept for output chunks: when queues have eaten everything else, sending must go on. */
+enum { CHUNK_SHARE = 8 };
+
+size_t worker_footprint(const struct worker_options *options) {
+    return packet_pool_footprint(options->packet_memory_bytes) +
+           pool_footprint(options->conns_max, sizeof(struct conn)) +
+           arena_cost(options->peers_max * sizeof(struct peer)) + senders_footprint(options->conns_max * 4);
+}
+
+void worker_init(struct worker *w, struct arena *arena, const struct worker_options *options,
+                 const struct worker_links *links, struct ring *ring, struct metrics *metrics, struct rng *rng,
+                 uint64_t now_ns) {
+    memset(w, 0, sizeof(*w));
+    w->idx = options->idx;
+    w->ring = ring;
+    w->rng = rng;
+    w->metrics = metrics;
+    w->links = *links;
+    w->directory = links->directory;
+    w->write_timeout_ns = options->write_timeout_ns;
+    packet_pool_init(&w->packets, arena, options->packet_memory_bytes);
+    w->chunk_pages = w->packets.pages_count / CHUNK_SHARE;
+    pool_init(&w->conns, arena, options->conns_max, sizeof(struct conn));
+    w->peers_count = options->peers_max;
+    w->peers = arena_take(arena, options->peers_max * sizeof(struct peer));
+    senders_init(&w->senders, arena, options->conns_max * 4, rng);
+    wheel_init(&w->wheel, now_ns);
+}
+
+struct packet *worker_take_packet(struct worker *w, size_t size) {
+    return w->packets.pages_free > w->chunk_pages ? packet_take(&w->packets, size) : NULL;
+}
+
+void worker_drop(struct worker *w, struct packet *packet, enum drop_reason reason) {
+    metrics_drop(w->metrics, reason, packet->is_disco, packet->size - DERP_SEND_HEAD_SIZE);
+    packet_give(&w->packets, packet);
+}
+
+/* Lanes out of a worker are as long as what can be under way (relay/mail.h), so a full one is a bug. */
+void worker_mail_control(struct worker *w, const struct mail *mail) {
+    CHECK(lane_push(w->links.to_control, mail));
+    w->has_mail_for_control = true;
+}
+
+void worker_mail_front(struct worker *w, const struct mail *mail) {
+    CHECK(lane_push(w->links.to_front, mail));
+    w->has_mail_for_front = true;
+}
+
+static void on_adopt(struct worker *w, const struct mail *mail) {
+    struct peer *peer = peer_open(w, mail->where, &mail->key);
+    CHECK(conn_adopt(w, peer, mail->parcel_idx) != NULL);
+}
+
+/* The connection of a GO may have ended in between only through a stop, and then nobody cares. */
+static void on_go(struct worker *w, const struct mail *mail) {
+    struct peer *peer = peer_at(w, mail->where);
+    struct conn *conn = peer ? peer->conns : NULL;
+    while (conn && conn->v.conn_id != mail->conn_id) conn = conn->r.peer_next;
+    if (conn) conn_start(w, conn);
+}
+
+static void on_release(struct worker *w, const struct mail *mail) {
+    struct peer *peer = peer_at(w, mail->where);
+    CHECK(peer != NULL);
+    peer_release(w, peer);
+}
+
+static void on_gone(struct worker *w, const struct mail *mail) {
+    struct sender_holder *holder;
+    while ((holder = senders_take_holder(&w->senders, &mail->key)) != NULL) {
+        struct conn_runtime *r = container_of(holder, struct conn_runtime, senders);
+        conn_send_peer_gone(w, container_of(r, struct conn, r), &mail->key, DERP_GONE_DISCONNECTED);
+    }
+}
+
+static void on_mail(struct worker *w, const struct mail *mail) {
+    switch ((enum mail_kind)mail->kind) {
+        case MAIL_ADOPT: on_adopt(w, mail); return;
+        case MAIL_GO: on_go(w, mail); return;
+        case MAIL_RELEASE: on_release(w, mail); return;
+        case MAIL_GONE: on_gone(w, mail); return;
+        case MAIL_STOP: w->is_stopped = true; return;
+        case MAIL_LOGIN:
+        case MAIL_PARCEL_BACK:
+        case MAIL_LEFT: break;
+    }
+    CHECK(!"mail that a worker does not get");
+}
+
+static void phase_events(struct worker *w) {
+    size_t count = ring_reap(w->ring, w->events, LIMIT_EVENTS_PER_PASS);
+    for (size_t i = 0; i < count; i++) {
+        struct conn *conn = pool_find(&w->conns, w->events[i].handle);
+        CHECK(conn != NULL);  // the object lives until RING_CLOSED, the last event of its socket
+        conn_on_event(w, conn, &w->events[i]);
+    }
+}
+
+/* Handling mail may parse packets, whose destinations may ask for mail: once is enough. */
+void worker_take_mail(struct worker *w) {
+    struct mail mail;
+    if (w->is_taking_mail) return;
+    w->is_taking_mail = true;
+    while (lane_pop(w->links.from_control, &mail)) on_mail(w, &mail);
+    w->is_taking_mail = false;
+}
+
+static void phase_timers(struct worker *w) {
+    struct wheel_timer *timer;
+    while ((timer = wheel_pop(&w->wheel, w->now_ns)) != NULL) {
+        if (timer->kind == CONN_TIMER_KEEPALIVE) {
+            struct conn_runtime *r = container_of(timer, struct conn_runtime, keepalive_timer);
+            conn_on_keepalive_timer(w, container_of(r, struct conn, r));
+        } else {
+            struct conn_runtime *r = container_of(timer, struct conn_runtime, write_timer);
+            conn_on_write_timer(w, container_of(r, struct conn, r));
+        }
+    }
+}
+
+/* Connections that found no chunk stay dirty and are tried again in the next pass. */
+static void phase_flush(struct worker *w) {
+    struct conn *conn = w->dirty;
+    w->dirty = NULL;
+    while (conn) {
+        struct conn *next = conn->r.dirty_next;
+        conn->r.is_dirty = false;
+        if (!conn->r.is_closing) conn_flush(w, conn);
+        conn = next;
+    }
+}
+
+static void flush_lanes(struct worker *w) {
+    if (w->has_mail_for_control && lane_flush(w->links.to_control)) ring_wake(w->ring, w->links.control_ring);
+    if (w->has_mail_for_front && lane_flush(w->links.to_front)) ring_wake(w->ring, w->links.front_ring);
+    w->has_mail_for_control = w->has_mail_for_front = false;
+    if (log_flush()) ring_wake(w->ring, w->links.office_ring);
+}
+
+uint64_t worker_step(struct worker *w, uint64_t now_ns) {
+    epoch_enter(w->links.epoch, w->links.epoch_idx);
+    w->now_ns = now_ns;
+    phase_events(w);
+    worker_take_mail(w);
+    phase_timers(w);
+    phase_flush(w);
+    flush_lanes(w);
+    stat_add(&w->metrics->passes, 1);
+    stat_set(&w->metrics->packet_memory_bytes, w->packets.bytes_taken);
+    return w->dirty ? now_ns + NS_PER_MS : wheel_next_ns(&w->wheel);
+}
+
+bool worker_may_sleep(struct worker *w) {
+    epoch_leave(w->links.epoch, w->links.epoch_idx);
+    return !lane_has_mail(w->links.from_control);
+}

@@ -1,0 +1,99 @@
+/* worker.h - the thread that relays: live connections only, its own ring, its own memory.
+ *
+ * One pass (worker_step): collect completions and handle them, take mail, fire timers, flush what became dirty. It
+ * never waits, never allocates, never logs per event, never touches a file. The caller decides how to wait.
+ *
+ * Threads: one per worker; worker_init runs on the boot thread before. Everything in struct worker is thread-local
+ * except what is marked. Memory: one arena of worker_footprint bytes.
+ */
+#pragma once
+
+#include "core/arena.h"
+#include "core/epoch.h"
+#include "core/lane.h"
+#include "core/limits.h"
+#include "core/log.h"
+#include "core/pool.h"
+#include "core/ring.h"
+#include "core/rng.h"
+#include "core/wheel.h"
+#include "relay/directory.h"
+#include "relay/mail.h"
+#include "relay/metrics.h"
+#include "relay/packet.h"
+#include "relay/parcel.h"
+#include "relay/peer.h"
+#include "relay/senders.h"
+
+/* What a worker needs to know of the rest of the house; all of it outlives the worker. */
+struct worker_links {
+    struct lane *from_control;  // lane: we consume
+    struct lane *to_control;    // lane: we produce
+    struct lane *to_front;      // lane: we produce
+    struct ring *control_ring;
+    struct ring *front_ring;
+    struct ring *office_ring;
+    struct parcel *parcels;     // frozen base of the front's parcels
+    const struct directory *directory;
+    struct epoch *epoch;
+    unsigned epoch_idx;
+};
+
+struct worker_options {
+    uint32_t idx;
+    uint32_t peers_max;
+    uint32_t conns_max;
+    size_t packet_memory_bytes;
+    uint64_t write_timeout_ns;  // without progress; 0: none
+};
+
+struct worker {
+    uint32_t idx;
+    uint64_t now_ns;
+    uint64_t activity;          // counts frames of duplicates and joins: orders connections of one key
+    struct metrics *metrics;    // published
+    struct ring *ring;
+    struct rng *rng;
+    struct wheel wheel;
+    struct packet_pool packets;
+    uint32_t chunk_pages;       // pages that only output chunks may use
+    struct pool conns;
+    struct peer *peers;
+    uint32_t peers_count;
+    struct senders senders;
+    struct conn *dirty;
+    const struct directory *directory;
+    struct worker_links links;
+    uint64_t write_timeout_ns;
+    bool has_mail_for_control;
+    bool has_mail_for_front;
+    bool is_taking_mail;
+    bool is_stopped;
+    struct ring_event events[LIMIT_EVENTS_PER_PASS];
+};
+
+size_t worker_footprint(const struct worker_options *options);
+
+void worker_init(struct worker *w, struct arena *arena, const struct worker_options *options,
+                 const struct worker_links *links, struct ring *ring, struct metrics *metrics, struct rng *rng,
+                 uint64_t now_ns);
+
+/* One pass. Returns the time until which there is nothing to do unless something happens (<= now_ns: call again). */
+must_use uint64_t worker_step(struct worker *w, uint64_t now_ns);
+
+/* Between ring_doze and ring_wait: true when it may sleep, and then readers' epochs no longer wait for it. */
+must_use bool worker_may_sleep(struct worker *w);
+
+/* ---- for conn, peer and forward ---- */
+
+/* A packet for a frame of `size` bytes, from what is not reserved for chunks; NULL when there is none. */
+must_use struct packet *worker_take_packet(struct worker *w, size_t size);
+
+/* Counts a relayed packet as dropped and gives it back. */
+void worker_drop(struct worker *w, struct packet *packet, enum drop_reason reason);
+
+/* Takes waiting mail now, in the middle of a pass: a route may be published while its ADOPT still waits in the lane. */
+void worker_take_mail(struct worker *w);
+
+void worker_mail_control(struct worker *w, const struct mail *mail);
+void worker_mail_front(struct worker *w, const struct mail *mail);
