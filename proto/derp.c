@@ -26,7 +26,7 @@ static enum derp_verdict check_at_server(enum derp_side side, uint8_t type, uint
         case DERP_PING: return check_range(length, DERP_PING_SIZE, DERP_PING_LENGTH_MAX);
         case DERP_WATCH_CONNS: return check_fixed_then_mesh(side, length, 0);
         case DERP_CLOSE_PEER: return check_fixed_then_mesh(side, length, KEY_SIZE);
-        default: return DERP_SKIP;
+        default: return length > DERP_UNKNOWN_LENGTH_MAX ? DERP_REFUSE_TOO_LONG : DERP_SKIP;
     }
 }
 

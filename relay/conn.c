@@ -303,9 +303,11 @@ static void seal_packets(struct worker *w, struct conn *conn, struct packet *chu
         writer_copy(room, packet->frame, packet->size);
         chunk->relayed[kind]++;
         chunk->relayed_bytes[kind] += packet->size - DERP_SEND_HEAD_SIZE;
+        metrics_queue_time(w->metrics, w->now_ns - packet->enqueued_ns);
         note_sender(w, conn, packet);
         packet_give(&w->packets, packet);
     }
+    metrics_observe_frames(w->metrics, chunk->relayed[KIND_DISCO] + chunk->relayed[KIND_OTHER]);
 }
 
 static void account_sent(struct worker *w, struct conn *conn, const struct packet *chunk) {

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "core/sys.h"
+#include "proto/gojson.h"
 #include "proto/key.h"
 #include "relay/probe.h"
 
@@ -156,6 +157,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "ringrelay: libsodium cannot be initialised\n");
         return EXIT_FAILED;
     }
+    gojson_init();
     if (argc < 2) {
         run_help(0, NULL);
         return EXIT_USAGE;

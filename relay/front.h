@@ -50,6 +50,7 @@ struct front_options {
     unsigned listeners_count;
     bool is_dev;
     uint64_t start_wall_s;
+    uint64_t memory_bytes;  // sum of the budget, for the pages
 };
 
 struct front_listener {

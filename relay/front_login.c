@@ -63,6 +63,12 @@ static bool open_client_info(struct front *f, struct session *s, uint32_t length
         session_refuse(f, s, reason_of(error));
         return false;
     }
+    if (info.has_bad_app_name) {  // as derper since 1.104
+        box_key_wipe(&shared);
+        login_client_info_wipe(&info);
+        session_refuse(f, s, REFUSE_CLIENT_INFO);
+        return false;
+    }
     s->login.can_ack_pings = info.can_ack_pings;
     s->login.is_prober = info.is_prober;
     struct writer w = writer_of(s->login.server_info, sizeof(s->login.server_info));

@@ -78,6 +78,7 @@ static void write_metrics(struct front *f, struct writer *w) {
         .uptime_s = (f->now_ns - f->start_ns) / NS_PER_S,
         .open_fds = sys_fd_count(),
         .max_fds = sys_fd_limit(),
+        .memory_bytes = f->options.memory_bytes,
         .version = RINGRELAY_VERSION,
     };
     metrics_write(w, f->links.metrics_blocks, f->links.metrics_count, &process);

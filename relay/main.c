@@ -11,6 +11,7 @@
 #include "core/check.h"
 #include "core/log.h"
 #include "core/sys.h"
+#include "proto/gojson.h"
 #include "relay/config.h"
 #include "relay/keyfile.h"
 #include "relay/relay.h"
@@ -233,6 +234,7 @@ int main(int argc, char **argv) {
     }
     log_set_level(level_of(config.log_level));
     int rc = sys_init();
+    gojson_init();
     if (rc != 0) {
         fprintf(stderr, "ringrelayd: cannot start: %s\n", strerror(-rc));
         return EXIT_CANNOT_RUN;

@@ -45,6 +45,65 @@ static void write_plain(struct writer *w, const struct metrics *const *blocks, s
     }
 }
 
+struct metrics_bounds {
+    const char *name;
+    uint32_t count;
+    uint32_t bounds[METRICS_BUCKETS_MAX - 1];
+};
+
+static const struct metrics_bounds all_bounds[] = {
+#define BOUNDS(field, name, ...) {name, sizeof((uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t), {__VA_ARGS__}},
+    METRICS_HISTOGRAMS(BOUNDS)
+#undef BOUNDS
+};
+
+#define INDEX(field, name, ...) HISTOGRAM_##field,
+enum { METRICS_HISTOGRAMS(INDEX) };
+#undef INDEX
+
+void metrics_observe_frames(struct metrics *metrics, uint32_t frames) {
+    const struct metrics_bounds *bounds = &all_bounds[HISTOGRAM_frames_per_send];
+    uint32_t idx = 0;
+    while (idx < bounds->count && frames > bounds->bounds[idx]) idx++;
+    stat_add(&metrics->frames_per_send.buckets[idx], 1);
+    stat_add(&metrics->frames_per_send.sum, frames);
+}
+
+/* Buckets are cumulative in the exposition and are not in memory. */
+static void write_histogram(struct writer *w, const struct metrics *const *blocks, size_t count,
+                            const struct metrics_bounds *bounds, size_t offset) {
+    uint64_t sum = 0;
+    write_type(w, bounds->name, "histogram");
+    for (uint32_t i = 0; i <= bounds->count; i++) {
+        char le[16] = "+Inf";
+        if (i < bounds->count) snprintf(le, sizeof(le), "%u", bounds->bounds[i]);
+        sum += sum_at(blocks, count, offset + i * sizeof(struct stat_counter));
+        write_line(w, "%s_bucket{le=\"%s\"} %llu\n", bounds->name, le, (unsigned long long)sum);
+    }
+    offset += offsetof(struct metrics_histogram, sum);
+    write_line(w, "%s_sum %llu\n", bounds->name, (unsigned long long)sum_at(blocks, count, offset));
+    write_line(w, "%s_count %llu\n", bounds->name, (unsigned long long)sum);
+}
+
+static void write_histograms(struct writer *w, const struct metrics *const *blocks, size_t count) {
+#define WRITE(field, name, ...) \
+    write_histogram(w, blocks, count, &all_bounds[HISTOGRAM_##field], offsetof(struct metrics, field));
+    METRICS_HISTOGRAMS(WRITE)
+#undef WRITE
+}
+
+/* The mean over the threads that have queues; derper's unit. */
+static void write_queue_time(struct writer *w, const struct metrics *const *blocks, size_t count) {
+    uint64_t sum_ns = 0, threads = 0;
+    for (size_t i = 0; i < count; i++) {
+        uint64_t ns = stat_get(&blocks[i]->queue_time_ns);
+        sum_ns += ns;
+        threads += ns > 0;
+    }
+    double mean_ms = threads ? (double)sum_ns / (double)threads / (double)NS_PER_MS : 0;
+    write_line(w, "derp_average_queue_duration_ms %g\n", mean_ms);
+}
+
 static void write_kinds(struct writer *w, const struct metrics *const *blocks, size_t count) {
     write_type(w, "derp_packets_received_kind", "counter");
     for (size_t kind = 0; kind < PACKET_KIND_COUNT; kind++) {
@@ -82,6 +141,10 @@ static void write_reasons(struct writer *w, const struct metrics *const *blocks,
 }
 
 static void write_process(struct writer *w, const struct metrics_process *process) {
+    write_type(w, "derp_current_file_descriptors", "gauge");
+    write_line(w, "derp_current_file_descriptors %zu\n", process->open_fds);
+    write_type(w, "derp_memstats_sys0", "gauge");
+    write_line(w, "derp_memstats_sys0 %llu\n", (unsigned long long)process->memory_bytes);
     write_type(w, "process_open_fds", "gauge");
     write_line(w, "process_open_fds %zu\n", process->open_fds);
     write_type(w, "process_max_fds", "gauge");
@@ -95,7 +158,10 @@ static void write_process(struct writer *w, const struct metrics_process *proces
 void metrics_write(struct writer *w, const struct metrics *const *blocks, size_t blocks_count,
                    const struct metrics_process *process) {
     write_plain(w, blocks, blocks_count);
+    write_histograms(w, blocks, blocks_count);
+    write_queue_time(w, blocks, blocks_count);
     write_kinds(w, blocks, blocks_count);
+    write_type(w, "derp_tcp_rtt", "counter");  // labelled by bucket as samples come; none are taken yet
     write_drops(w, blocks, blocks_count, "derp_packets_dropped", offsetof(struct metrics, packets_dropped));
     write_drops(w, blocks, blocks_count, "derp_bytes_dropped", offsetof(struct metrics, bytes_dropped));
     write_reasons(w, blocks, blocks_count);

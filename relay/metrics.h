@@ -36,6 +36,14 @@ enum packet_kind { KIND_DISCO, KIND_OTHER, PACKET_KIND_COUNT };
     X(dup_client_keys, "derp_current_dup_client_keys", "gauge")                     \
     X(dup_client_conns, "derp_current_dup_client_conns", "gauge")                   \
     X(dup_client_conns_total, "derp_total_dup_client_conns", "counter")             \
+    X(clients_remote, "derp_clients_remote", "gauge")                               \
+    X(watchers, "derp_watchers", "gauge")                                           \
+    X(packets_forwarded_in, "derp_packets_forwarded_in", "counter")                 \
+    X(packets_forwarded_out, "derp_packets_forwarded_out", "counter")               \
+    X(multiforwarder_created, "derp_multiforwarder_created", "counter")             \
+    X(multiforwarder_deleted, "derp_multiforwarder_deleted", "counter")             \
+    X(forwarder_delete_other, "derp_packet_forwarder_delete_other_value", "counter") \
+    X(websocket_accepts, "derp_websocket_accepts", "counter")                       \
     X(keep_alives_sent, "ringrelay_sent_keep_alive", "counter")                     \
     X(sessions, "ringrelay_sessions", "gauge")                                      \
     X(http_requests, "ringrelay_http_requests", "counter")                          \
@@ -46,11 +54,29 @@ enum packet_kind { KIND_DISCO, KIND_OTHER, PACKET_KIND_COUNT };
     X(passes, "ringrelay_loop_passes", "counter")                                   \
     X(lane_retries, "ringrelay_lane_retries", "counter")
 
+/* Histograms: X(field, name, bounds). Mesh and WebSocket rows stay zero until those are built in: dashboards made for
+ * derper find every name. */
+#define METRICS_HISTOGRAMS(X)                                                                                    \
+    X(frames_per_send, "derp_buffered_write_frames", 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20, 25, 50, 100)      \
+    X(mesh_batch, "derp_mesh_update_batch_size", 0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)                    \
+    X(mesh_loops, "derp_mesh_update_loop_count", 0, 1, 2, 5, 10, 20, 50, 100)
+
+enum { METRICS_BUCKETS_MAX = 17 };  // bounds of the longest, and one for what is above all
+
+struct metrics_histogram {
+    struct stat_counter buckets[METRICS_BUCKETS_MAX];  // not cumulative
+    struct stat_counter sum;
+};
+
+#define METRICS_HISTOGRAM_FIELD(field, name, ...) struct metrics_histogram field;
+
 #define METRICS_FIELD(field, name, type) struct stat_counter field;
 
 struct metrics {
     cache_aligned struct stat_counter packets_received_kind[PACKET_KIND_COUNT];
     METRICS(METRICS_FIELD)
+    METRICS_HISTOGRAMS(METRICS_HISTOGRAM_FIELD)
+    struct stat_counter queue_time_ns;  // gauge: moving average (1/10 each) over packets taken from queues
     struct stat_counter packets_dropped[DROP_REASON_COUNT][PACKET_KIND_COUNT];
     struct stat_counter bytes_dropped[DROP_REASON_COUNT][PACKET_KIND_COUNT];
     struct stat_counter closes[CLOSE_REASON_COUNT];
@@ -70,8 +96,18 @@ struct metrics_process {
     uint64_t uptime_s;
     size_t open_fds;
     size_t max_fds;
+    uint64_t memory_bytes;  // reserved at start
     const char *version;
 };
+
+/* One send carries this many relayed packets. */
+void metrics_observe_frames(struct metrics *metrics, uint32_t frames);
+
+/* A packet has waited this long in its queue. */
+static inline void metrics_queue_time(struct metrics *metrics, uint64_t waited_ns) {
+    uint64_t average_ns = stat_get(&metrics->queue_time_ns);
+    stat_set(&metrics->queue_time_ns, average_ns - average_ns / 10 + waited_ns / 10);
+}
 
 /* Writes the Prometheus text exposition of the sums over `blocks`. The writer goes bad when it does not fit. */
 void metrics_write(struct writer *w, const struct metrics *const *blocks, size_t blocks_count,

@@ -127,18 +127,23 @@ size_t relay_budget(const struct limits *limits, struct budget_row rows[BUDGET_R
     return n;
 }
 
+static uint64_t budget_sum(const struct limits *limits) {
+    struct budget_row rows[BUDGET_ROWS_MAX];
+    uint64_t sum = 0;
+    for (size_t i = relay_budget(limits, rows); i-- > 0;) sum += rows[i].bytes;
+    return sum;
+}
+
 void relay_budget_print(const struct limits *limits) {
     struct budget_row rows[BUDGET_ROWS_MAX];
     size_t count = relay_budget(limits, rows);
-    uint64_t sum = 0;
     printf("%-8s %-32s %5s %14s %14s  %s\n", "part", "what", "count", "bytes each", "bytes", "from");
     for (size_t i = 0; i < count; i++) {
         printf("%-8s %-32s %5llu %14llu %14llu  %s\n", rows[i].part, rows[i].what, (unsigned long long)rows[i].count,
                (unsigned long long)rows[i].each_bytes, (unsigned long long)rows[i].bytes, rows[i].derivation);
-        sum += rows[i].bytes;
     }
     printf("%-8s %-32s %5s %14s %14llu  reserved at start; pages cost nothing until they are used\n", "sum", "", "", "",
-           (unsigned long long)sum);
+           (unsigned long long)budget_sum(limits));
     printf("for %u connections on %u worker(s)\n", limits->connections_max, limits->workers_count);
 }
 
@@ -236,6 +241,7 @@ static void seal_memory(struct relay *relay) {
 bool relay_init(struct relay *relay, const struct relay_options *options, uint64_t now_ns, char *why) {
     const struct limits *limits = &options->limits;
     relay->options = *options;
+    relay->options.front.memory_bytes = budget_sum(limits);
     relay->threads_count = THREAD_WORKERS + limits->workers_count;
     if (!make_memory(relay, why) || !open_rings(relay, why)) return false;
     make_lanes(relay);

@@ -53,7 +53,7 @@ static void test_server_rules(void **state) {
         {DERP_PING, 1001, LONG, LONG},
         {DERP_SERVER_KEY, 40, SKP, SKP},
         {DERP_CLIENT_INFO, 100, SKP, SKP},
-        {DERP_CLIENT_INFO, UINT32_MAX, SKP, SKP},
+        {DERP_CLIENT_INFO, UINT32_MAX, LONG, LONG},
         {DERP_SERVER_INFO, 60, SKP, SKP},
         {DERP_RECV_PACKET, 5, SKP, SKP},
         {DERP_KEEP_ALIVE, 0, SKP, SKP},
@@ -63,8 +63,10 @@ static void test_server_rules(void **state) {
         {DERP_HEALTH, 1, SKP, SKP},
         {DERP_RESTARTING, 8, SKP, SKP},
         {0x00, 0, SKP, SKP},
-        {0x0b, UINT32_MAX, SKP, SKP},
-        {0x48, 0x5454502f, SKP, SKP},
+        {0x0b, UINT32_MAX, LONG, LONG},
+        {0x0b, 65568, SKP, SKP},
+        {0x0b, 65569, LONG, LONG},
+        {0x48, 0x5454502f, LONG, LONG},
         {0xff, 1, SKP, SKP},
     };
     for (size_t i = 0; i < array_count(rows); i++) {
