@@ -17,12 +17,15 @@
         if (unlikely(!(cond))) check_failed(#cond, __FILE__, __LINE__); \
     } while (0)
 
+/* A place that cannot be reached; `what` is a string literal that says why one would be surprised. */
+#define BUG(what) check_failed(what, __FILE__, __LINE__)
+
 #ifdef RINGRELAY_DEBUG
 #define DCHECK(cond) CHECK(cond)
 #else
 /* The operand is not evaluated, but it is still compiled, so that it cannot rot. */
-#define DCHECK(cond)       \
-    do {                   \
+#define DCHECK(cond)         \
+    do {                     \
         if (0) (void)(cond); \
     } while (0)
 #endif

@@ -1,5 +1,6 @@
 #include "core/limits.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -37,9 +38,12 @@ bool limits_init(struct limits *limits, size_t fd_limit, char *why) {
 
 static unsigned unit_shift(char unit) {
     switch (unit) {
-        case 'k': case 'K': return 10;
-        case 'm': case 'M': return 20;
-        case 'g': case 'G': return 30;
+        case 'k':
+        case 'K': return 10;
+        case 'm':
+        case 'M': return 20;
+        case 'g':
+        case 'G': return 30;
         default: return 0;
     }
 }
@@ -47,7 +51,9 @@ static unsigned unit_shift(char unit) {
 bool limits_parse_size(const char *text, uint64_t *ret) {
     char *end = NULL;
     if (*text < '0' || *text > '9') return false;
+    errno = 0;
     unsigned long long n = strtoull(text, &end, 10);
+    if (errno) return false;
     unsigned shift = *end ? unit_shift(*end) : 0;
     if (*end && (shift == 0 || end[1] != 0)) return false;
     if (n > (UINT64_MAX >> shift)) return false;

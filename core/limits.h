@@ -17,21 +17,24 @@ enum {
 
     /* ---- the door (front) ---- */
     LIMIT_HTTP_HEAD_SIZE_MAX = 16 * 1024,   // clients send ~200 bytes; proxies add a few hundred
-    LIMIT_SESSIONS = 1024,                  // sockets between accept and hand-over; at 10 s a login a flood holds them,
-                                            // so the oldest is closed for a new one
-    LIMIT_LARGE_BUFFERS = 8,                // ClientInfo above the session's buffer, pages above 4 KiB: rare
-    LIMIT_PARCELS = 256,                    // logins between front and worker at one time: < 1 ms each
-    LIMIT_EVENTS_PER_PASS = 256,            // completions handled before queues are flushed
+    LIMIT_SESSIONS = 1024,  // sockets between accept and hand-over; at 10 s a login a flood holds them,
+    // so the oldest is closed for a new one
+    LIMIT_LARGE_BUFFERS = 8,  // ClientInfo above the session's buffer, pages above 4 KiB: rare
+    LIMIT_PARCELS = 256,  // logins between front and worker at one time: < 1 ms each
+    LIMIT_RECORD_SIZE_MAX = 16406,          // a TLS record: content 16384, header, type and tag
+    LIMIT_LOGIN_REST_MAX = LIMIT_HTTP_HEAD_SIZE_MAX + LIMIT_RECORD_SIZE_MAX,  // opened bytes behind a login
+    LIMIT_EVENTS_PER_PASS = 256,  // completions handled before queues are flushed
 
     /* ---- one connection (worker) ---- */
     LIMIT_QUEUE_BYTES_MAX = 2 * 1024 * 1024 + 256 * 1024,  // 30 probes of 64 KiB in flight, in slots, and some more
-    LIMIT_URGENT_BYTES_MAX = 128 * 1024,    // PeerGone frames waiting for one connection: 256 small slots
-    LIMIT_CHUNK_SMALL = 16 * 1024,          // one gathered send; past 16 KiB gathering gains little
-    LIMIT_NOTSENT_LOWAT = 128 * 1024,       // bytes the kernel may hoard unsent per socket
-    LIMIT_NOT_HERE_BURST = 3,               // PeerGone(NotHere) per sender: bucket 3, one more each second
+    LIMIT_URGENT_BYTES_MAX = 128 * 1024,  // PeerGone frames waiting for one connection: 256 small slots
+    LIMIT_CHUNK_MAX = LIMIT_FRAME_SIZE_MAX + 5 * 22 + 27,  // the greatest frame in 5 records, and a KeyUpdate
+    LIMIT_CHUNK_SMALL = 16 * 1024,  // one gathered send; past 16 KiB gathering gains little
+    LIMIT_NOTSENT_LOWAT = 128 * 1024,  // bytes the kernel may hoard unsent per socket
+    LIMIT_NOT_HERE_BURST = 3,  // PeerGone(NotHere) per sender: bucket 3, one more each second
 
     /* ---- rings ---- */
-    LIMIT_RECEIVE_BUFFERS = 64,             // small and hot beats many: 64 x 16 KiB lie in L2
+    LIMIT_RECEIVE_BUFFERS = 64,  // small and hot beats many: 64 x 16 KiB lie in L2
     LIMIT_RECEIVE_BUFFER_SIZE = 16 * 1024,
     LIMIT_SUBMISSIONS = 1024,
 
@@ -42,7 +45,7 @@ enum {
 
 /* Chosen at boot, then frozen. */
 struct limits {
-    uint32_t connections_max;    // logged-in connections, all workers together
+    uint32_t connections_max;  // logged-in connections, all workers together
     uint32_t workers_count;
     size_t packet_memory_bytes;  // per worker: queues, partial frames and output chunks live in it
 };

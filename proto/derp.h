@@ -50,7 +50,7 @@
 
 #define DERP_CLIENT_INFO_LENGTH_MIN (KEY_SIZE + 24)  // key and nonce
 #define DERP_CLIENT_INFO_LENGTH_MAX (256 * 1024)
-#define DERP_UNKNOWN_LENGTH_MAX DERP_SEND_LENGTH_MAX  // a server skips no more of what it does not know (as derper 1.104)
+#define DERP_UNKNOWN_LENGTH_MAX DERP_SEND_LENGTH_MAX  // a server skips no more of what it does not know
 #define DERP_GREETING_LENGTH_MAX 1024                // the first frame a client reads
 #define DERP_CLIENT_LENGTH_MAX (1024 * 1024)         // any later frame a client reads
 

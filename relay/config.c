@@ -27,11 +27,15 @@ struct flag {
 #define LATER_BOOL(name, fallback, harmless, help) {name, FLAG_LATER, 0, fallback, harmless, help, true}
 
 static const struct flag flags[] = {
-    {"dev", FLAG_BOOL, AT(is_dev), "false", NULL, "run in localhost development mode: plain HTTP on :3340 unless -a says "
-     "otherwise, and a key that is thrown away unless -c names a file", true},
+    {"dev", FLAG_BOOL, AT(is_dev), "false", NULL,
+     "run in localhost development mode: plain HTTP on :3340 unless -a says "
+     "otherwise, and a key that is thrown away unless -c names a file",
+     true},
     {"version", FLAG_BOOL, AT(wants_version), "false", NULL, "print version and exit", true},
-    {"a", FLAG_TEXT, AT(listen), "", NULL, "address to listen on: \":port\", \"ip:port\" or \"[ipv6]:port\" (default \":443\"; "
-     "with -dev \":3340\")", false},
+    {"a", FLAG_TEXT, AT(listen), "", NULL,
+     "where to listen: \":port\", \"ip:port\" or \"[ipv6]:port\" (default \":443\"; "
+     "with -dev \":3340\")",
+     false},
     {"c", FLAG_TEXT, AT(key_path), "", NULL, "file with the server's private key; made if it does not exist", false},
     {"tcp-keepalive-time", FLAG_DURATION, AT(tcp_keepalive_ns), "10m", NULL, "TCP keepalive time", false},
     {"tcp-user-timeout", FLAG_DURATION, AT(tcp_user_timeout_ns), "15s", NULL, "TCP user timeout", false},
@@ -39,18 +43,29 @@ static const struct flag flags[] = {
      "close a client that takes no bytes for this long while some wait for it; 0 means never", false},
     {"max-connections", FLAG_NUMBER, AT(connections_max), "0", NULL,
      "most clients at one time; 0: what the limit of open files allows, at most 16384", false},
-    {"packet-memory", FLAG_TEXT, AT(packet_memory), "64m", NULL, "memory for packets on their way, such as 256m", false},
+    {"packet-memory", FLAG_TEXT, AT(packet_memory), "64m", NULL, "memory for packets on their way, such as 256m",
+     false},
     {"budget", FLAG_BOOL, AT(wants_budget), "false", NULL, "print where all memory goes, and exit", true},
-    {"log-level", FLAG_TEXT, AT(log_level), "info", NULL, "least level of log lines: debug, info, warning, error", false},
+    {"log-level", FLAG_TEXT, AT(log_level), "info", NULL, "least level of log lines: debug, info, warning, error",
+     false},
     {"ring-disable", FLAG_TEXT, AT(ring_disable), "", NULL,
      "io_uring features not to use, comma-separated (as the start line names them)", false},
     {"ring-kernel", FLAG_TEXT, AT(ring_kernel), "", NULL,
      "use only the io_uring features of this kernel version: 5.19, 6.0 or 6.1", false},
+    {"certmode", FLAG_TEXT, AT(cert_mode), "letsencrypt", NULL,
+     "where the TLS certificate comes from: manual (files in -certdir); letsencrypt and gcp are not supported yet",
+     false},
+    {"certdir", FLAG_TEXT, AT(cert_dir), "", NULL,
+     "directory of <hostname>.crt and <hostname>.key (default ~/.cache/tailscale/derper-certs)", false},
+    {"hostname", FLAG_TEXT, AT(hostname), "derp.tailscale.com", NULL,
+     "name of the TLS certificate; for an IP address a self-signed one is made if there is none", false},
+    {"aead", FLAG_TEXT, AT(aead), "", NULL,
+     "library that seals TLS records: ipsec-mb, libcrypto or sodium (default: the fastest that works here)", false},
+    {"tls-rekey-after", FLAG_NUMBER, AT(rekey_after), "0", NULL,
+     "change a connection's key after this many records; 0: 8388608. For tests", false},
+    LATER("disallow-app-names", "", "", "application names to turn away"),
     LATER("http-port", "80", "-1", "port of the plain HTTP listener beside TLS"),
     LATER("stun-port", "3478", "", "port of the STUN server"),
-    LATER("certmode", "letsencrypt", "", "how to get a TLS certificate"),
-    LATER("certdir", "", "", "directory of TLS certificates"),
-    LATER("hostname", "derp.tailscale.com", "", "TLS host name"),
     LATER("acme-eab-kid", "", "", "ACME external account binding: key ID"),
     LATER("acme-eab-key", "", "", "ACME external account binding: HMAC key"),
     LATER("acme-email", "", "", "ACME account contact"),
@@ -110,24 +125,26 @@ static int64_t unit_ns(const char *unit, size_t size) {
     static const struct {
         const char *name;
         int64_t ns;
-    } units[] = {{"ns", 1}, {"us", 1000}, {"ms", 1000000}, {"s", 1000000000},
-                 {"m", 60000000000}, {"h", 3600000000000}};
+    } units[] = {{"ns", 1}, {"us", 1000}, {"ms", 1000000}, {"s", 1000000000}, {"m", 60000000000}, {"h", 3600000000000}};
     for (size_t i = 0; i < array_count(units); i++) {
         if (strlen(units[i].name) == size && memcmp(units[i].name, unit, size) == 0) return units[i].ns;
     }
     return 0;
 }
 
-/* One "digits[.digits]unit" of a duration; the text moves on. */
+/* One "digits[.digits]unit" of a duration; the text moves on. No signs, exponents or other things that strtod takes. */
 static bool parse_duration_part(const char **text, double *sum_ns) {
-    char *end;
-    if (!isdigit((unsigned char)**text) && **text != '.') return false;
-    double n = strtod(*text, &end);
-    size_t unit_size = strcspn(end, "0123456789.");
-    int64_t ns = unit_ns(end, unit_size);
-    if (ns == 0) return false;
-    *sum_ns += n * (double)ns;
-    *text = end + unit_size;
+    size_t number_size = strspn(*text, "0123456789.");
+    size_t digits = 0;
+    for (size_t i = 0; i < number_size; i++) digits += (*text)[i] != '.';
+    const char *unit = *text + number_size;
+    size_t unit_size = strcspn(unit, "0123456789.");
+    int64_t ns = unit_ns(unit, unit_size);
+    char number[64];
+    if (digits == 0 || digits + 1 < number_size || number_size >= sizeof(number) || ns == 0) return false;
+    snprintf(number, sizeof(number), "%.*s", (int)number_size, *text);
+    *sum_ns += strtod(number, NULL) * (double)ns;
+    *text = unit + unit_size;
     return true;
 }
 
@@ -166,13 +183,17 @@ static bool is_one_of(const char *value, const char *list) {
     return false;
 }
 
+/* The default, or another value that asks for nothing; booleans in any spelling. */
+static bool asks_for_nothing(const struct flag *flag, const char *value) {
+    bool given, other;
+    if (strcmp(value, flag->fallback) == 0 || is_one_of(value, flag->harmless)) return true;
+    if (!flag->is_bool || !parse_bool(value, &given)) return false;
+    bool is_default = parse_bool(flag->fallback, &other) && given == other;
+    return is_default || (parse_bool(flag->harmless, &other) && given == other);
+}
+
 static enum config_result set_later(const struct flag *flag, const char *value, char *why) {
-    bool given, fallback;
-    bool is_same = strcmp(value, flag->fallback) == 0 || is_one_of(value, flag->harmless);
-    if (!is_same && flag->is_bool && parse_bool(value, &given) && parse_bool(flag->fallback, &fallback)) {
-        is_same = given == fallback;
-    }
-    if (is_same) return CONFIG_OK;
+    if (asks_for_nothing(flag, value)) return CONFIG_OK;
     return wrong(why, "-%s=%s is not supported yet (%s); leave it out", flag->name, value, flag->help);
 }
 
@@ -260,11 +281,35 @@ static enum config_result check(struct config *config, char *why) {
     if (!is_log_level(config->log_level)) {
         return wrong(why, "-log-level=%s: it takes debug, info, warning or error", config->log_level);
     }
-    if (!config->is_dev && !config->wants_version && !config->wants_budget) {
-        return wrong(why, "TLS is not supported yet, so only -dev, which serves plain HTTP, can be run; give -dev (and "
-                          "-a 127.0.0.1:3340, so that nobody else can reach it)");
+    if (config->rekey_after < 0 || config->rekey_after > 1 << 23) {
+        return wrong(why, "-tls-rekey-after takes a number from 0 to 8388608");
     }
     return CONFIG_OK;
+}
+
+static const char *default_cert_dir(void) {
+    static char path[1024];  // why: boot only; lives as long as the configuration
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    if (cache && *cache) {
+        snprintf(path, sizeof(path), "%s/tailscale/derper-certs", cache);
+    } else if (home && *home) {
+        snprintf(path, sizeof(path), "%s/.cache/tailscale/derper-certs", home);
+    }
+    return path;
+}
+
+/* Clear text is served only where it was asked for by -dev: never by surprise. */
+static enum config_result derive_tls(struct config *config, char *why) {
+    bool is_manual = strcmp(config->cert_mode, "manual") == 0;
+    bool is_other = strcmp(config->cert_mode, "letsencrypt") == 0 || strcmp(config->cert_mode, "gcp") == 0;
+    if (!is_manual && !is_other) return wrong(why, "-certmode=%s is not known: use manual", config->cert_mode);
+    config->is_tls = is_manual;
+    if (*config->cert_dir == 0) config->cert_dir = default_cert_dir();
+    if (is_manual || config->is_dev || config->wants_version || config->wants_budget) return CONFIG_OK;
+    return wrong(why,
+                 "-certmode=%s is not supported yet: use -certmode manual with <hostname>.crt and .key in -certdir "
+                 "(made by itself when -hostname is an IP address), or -dev for plain HTTP",
+                 config->cert_mode);
 }
 
 enum config_result config_parse(struct config *config, int argc, char **argv, char *why) {
@@ -279,6 +324,7 @@ enum config_result config_parse(struct config *config, int argc, char **argv, ch
     if (result == CONFIG_OK) result = derive_ring_features(config, why);
     if (result == CONFIG_OK) result = derive_listen(config, why);
     if (result == CONFIG_OK) result = check(config, why);
+    if (result == CONFIG_OK) result = derive_tls(config, why);
     return result;
 }
 

@@ -1,13 +1,14 @@
 /* config.h - the command line of ringrelayd: derper's flags in derper's syntax, and a few of our own.
  *
- * Syntax is Go's: -x v, -x=v, --x v, --x=v; booleans only -x or -x=true|false (also 1, 0, t, f, T, F, TRUE, ...); parsing stops at "--"
- * or the first word without a dash, and words that are left over are an error here.
+ * Syntax is Go's: -x v, -x=v, --x v, --x=v; booleans only -x or -x=true|false (also 1, 0, t, f, T, F, TRUE, ...);
+ * parsing stops at "--" or the first word without a dash, and words that are left over are an error here.
  *
- * Every flag of derper is known. Those whose function is not built in yet are accepted with their default or "off" value
- * (so that a unit file's harmless flags do no harm) and refused with any other: nothing is silently ignored.
+ * Every flag of derper is known. Those whose function is not built in yet are accepted with their default or "off"
+ * value (so that a unit file's harmless flags do no harm) and refused with any other: nothing is silently ignored.
  * One table holds name, kind, default and help text; usage and docs/config.md follow it.
  *
- * Deviations from derper, on purpose: with -dev an explicit -a and -c are honoured (derper overrides -a and ignores -c).
+ * Deviations from derper, on purpose: with -dev an explicit -a and -c are honoured (derper overrides -a and ignores
+ * -c).
  * Threads: boot only. Memory: texts point into argv. Errors: a sentence that says what to do, for exit status 2.
  */
 #pragma once
@@ -25,7 +26,13 @@ struct config {
     const char *ring_kernel;
     const char *log_level;
     const char *packet_memory;
+    const char *cert_mode;
+    const char *cert_dir;
+    const char *hostname;
+    const char *aead;         // "": the best
+    int64_t rekey_after;      // 0: the record layer's own number
     bool is_dev;
+    bool is_tls;              // derived: -certmode manual
     bool wants_version;
     bool wants_budget;
     int64_t tcp_keepalive_ns;

@@ -1,17 +1,20 @@
 /* conn.h - a live connection on its worker: a socket, the way in (bytes to frames) and the way out (frames to sends).
  *
  * It is a plain value and what can be made anew: `v` holds every field that survives a hand-over (relay/conn_value.h),
- * `r` holds links, timers and operations in flight, which are rebuilt. The assertion under the struct keeps it that way.
+ * `r` holds links, timers and operations in flight, which are rebuilt. The assertion under the struct keeps it that
+ * way.
  *
  *   adopted --GO--> started --any reason--> closing --RING_CLOSED--> (free; control is told: LEFT)
  *      packets queue   reads and writes        nothing any more
  *
  * The way out: one send in flight; everything else waits as plaintext. When the send completes, what waits is sealed
  * into one chunk, in this order: urgent frames (ServerInfo first, PeerGone), a pong, a keep-alive, and then packets of
- * the peer's queue, if this is the peer's active connection. The plain transport's cipher is memcpy.
+ * the peer's queue, if this is the peer's active connection. Each frame is a
+ * TLS record of its own (or several); the plain transport's cipher is memcpy.
  *
  * The way in: a frame that lies whole in the receive buffer is handled there; the copy into its slot is the only one.
- * A frame that straddles buffers is collected in a slot of its own and becomes the packet as it is.
+ * A frame that straddles buffers is collected in a slot of its own and becomes the packet as it is. With TLS a record
+ * is opened into a slot, and a frame that is alone in it is that slot: no further copy.
  *
  * Threads: thread-local to a worker. Memory: the worker's pool; packets of the worker's packet pool.
  * Errors: every one ends in conn_close with a reason; the peer of a hostile connection notices nothing else.
@@ -47,21 +50,25 @@ struct conn_runtime {
     struct ring_socket socket;
     struct peer *peer;            // NULL: closing
     struct conn *peer_next;       // the other connections of the key
+    struct conn *start_next;      // in the worker's list of those that have had their GO
     struct conn *dirty_next;      // in the worker's list of those that have something to send
     struct packet *partial;       // where the stream collects an incomplete frame
     struct packet *sending;       // the chunk in flight, or the rest of it
     struct queue urgent;          // whole frames that go before all packets
     struct derp_stream stream;
+    struct record record;         // TLS: keys and the live state of v.record_*
+    struct packet *raw;           // TLS: a record that has come in part
     struct sender_holder senders;
     struct wheel_timer keepalive_timer;
     struct wheel_timer write_timer;
     struct conn_destination destinations[CONN_CACHE_ENTRIES];
-    uint16_t parcel_idx;          // adopted: holds v.unopened until GO
+    uint16_t parcel_idx;  // adopted: holds v.unopened until GO
     bool has_parcel;
     bool is_dirty;
     bool is_keepalive_due;
-    bool was_short;               // the last send took only a part: the next chunk is small
+    bool was_short;  // the last send took only a part: the next chunk is small
     bool is_closing;
+    uint8_t close_alert;  // TLS: what to say when closing, enum record_alert
 };
 
 struct conn {
@@ -70,7 +77,8 @@ struct conn {
 };
 
 /* A field added beside the two would be lost at a hand-over, so it does not compile. */
-_Static_assert(sizeof(struct conn) == sizeof(struct conn_value) + sizeof(struct conn_runtime),
+_Static_assert(offsetof(struct conn, r) < sizeof(struct conn_value) + _Alignof(struct conn_runtime) &&
+                   sizeof(struct conn) == offsetof(struct conn, r) + sizeof(struct conn_runtime),
                "everything in struct conn is either in the table of conn_value.h or in conn_runtime");
 
 /* Makes a connection of the parcel and joins it to `peer`; the socket is not read and nothing is written before

@@ -102,3 +102,17 @@ bool conn_value_unpack(struct conn_value *value, const void *bytes, size_t size)
     *value = fresh;
     return true;
 }
+
+/* Every field of RECORD_FIELDS has its namesake in CONN_FIELDS: one that is added there and not here does not
+ * compile. */
+void conn_value_from_record(struct conn_value *value, const struct record *record) {
+#define FROM_RECORD(type, name, array)                                           \
+    _Static_assert(sizeof(value->record_##name) == sizeof(record->name), #name); \
+    memcpy(&value->record_##name, &record->name, sizeof(record->name));
+    RECORD_FIELDS(FROM_RECORD)
+}
+
+void conn_value_to_record(const struct conn_value *value, struct record *record) {
+#define TO_RECORD(type, name, array) memcpy(&record->name, &value->record_##name, sizeof(record->name));
+    RECORD_FIELDS(TO_RECORD)
+}

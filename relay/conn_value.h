@@ -27,52 +27,72 @@
 #include "core/limits.h"
 #include "proto/derp_stream.h"
 #include "proto/key.h"
+#include "proto/record.h"
 
 #define CONN_VALUE_VERSION 1
 
-enum conn_transport { TRANSPORT_PLAIN = 1 };
+enum conn_transport { TRANSPORT_PLAIN = 1, TRANSPORT_TLS };
 
-#define CONN_FIELDS(NUMBER, BYTES, BLOB)                                                                          \
-    /* identity */                                                                                                \
-    NUMBER(1, uint64_t, conn_id)               /* unique in the life of the process */                            \
-    NUMBER(2, int32_t, fd)                     /* the socket */                                                   \
-    NUMBER(3, uint8_t, transport)              /* enum conn_transport */                                          \
-    BYTES(4, key, KEY_SIZE)                    /* who logged in */                                                \
-    BYTES(5, remote_ip, 16)                    /* v4-mapped */                                                    \
-    NUMBER(6, uint16_t, remote_port)           /* host order */                                                   \
-    NUMBER(7, uint64_t, connected_ns)          /* when accepted */                                                \
-    /* what the client said */                                                                                    \
-    NUMBER(8, uint8_t, can_ack_pings)                                                                             \
-    NUMBER(9, uint8_t, is_prober)                                                                                 \
-    NUMBER(10, uint8_t, is_mesh_peer)          /* showed the right mesh key */                                    \
-    NUMBER(11, uint8_t, is_not_ideal)          /* sent an Ideal-Node header */                                    \
-    NUMBER(12, uint8_t, is_preferred)          /* last NotePreferred */                                           \
-    /* where it stands */                                                                                         \
-    NUMBER(13, uint8_t, is_started)            /* ServerInfo has been written */                                  \
-    NUMBER(14, uint64_t, activity)             /* order among connections of one key: the highest is active */    \
-    NUMBER(15, uint64_t, keepalive_period_ns)  /* 60 s and this connection's share of jitter */                   \
-    NUMBER(16, uint64_t, keepalive_due_ns)                                                                        \
-    NUMBER(17, uint64_t, write_deadline_ns)    /* while a send is in flight; 0: none */                           \
-    NUMBER(18, uint8_t, is_pong_owed)                                                                             \
-    BYTES(19, pong, 8)                         /* what the owed pong echoes */                                    \
-    NUMBER(20, uint32_t, not_here_tokens)      /* limiter of PeerGone(NotHere) */                                 \
-    NUMBER(21, uint64_t, not_here_refilled_ns)                                                                    \
-    /* the streams */                                                                                             \
-    NUMBER(22, uint8_t, stream_side)           /* struct derp_stream, field by field */                            \
-    NUMBER(23, uint8_t, stream_phase)                                                                             \
-    NUMBER(24, uint8_t, stream_verdict)                                                                           \
-    NUMBER(25, uint8_t, stream_header_have)                                                                       \
-    BYTES(33, stream_header, DERP_HEADER_SIZE)                                                                    \
-    NUMBER(34, uint32_t, stream_have)                                                                             \
-    BLOB(26, unopened, LIMIT_RECEIVE_BUFFER_SIZE)    /* received, not yet parsed */                               \
-    BLOB(27, partial, LIMIT_FRAME_SIZE_MAX)          /* the frame under way, as far as it has come */             \
-    BLOB(35, urgent, LIMIT_URGENT_BYTES_MAX)         /* whole frames to be sealed before any packet: ServerInfo */ \
-    BLOB(28, unsent, LIMIT_FRAME_SIZE_MAX)           /* sealed, not yet taken by the kernel */                    \
-    /* accounts */                                                                                                \
-    NUMBER(29, uint64_t, packets_received)                                                                        \
-    NUMBER(30, uint64_t, packets_sent)                                                                            \
-    NUMBER(31, uint64_t, bytes_received)                                                                          \
+/* clang-format off */
+#define CONN_FIELDS(NUMBER, BYTES, BLOB)                                                                        \
+    /* identity */                                                                                              \
+    NUMBER(1, uint64_t, conn_id)                        /* unique in the life of the process */                 \
+    NUMBER(2, int32_t, fd)                              /* the socket */                                        \
+    NUMBER(3, uint8_t, transport)                       /* enum conn_transport */                               \
+    BYTES(4, key, KEY_SIZE)                             /* who logged in */                                     \
+    BYTES(5, remote_ip, 16)                             /* v4-mapped */                                         \
+    NUMBER(6, uint16_t, remote_port)                    /* host order */                                        \
+    NUMBER(7, uint64_t, connected_ns)                   /* when accepted */                                     \
+    /* what the client said */                                                                                  \
+    NUMBER(8, uint8_t, can_ack_pings)                                                                           \
+    NUMBER(9, uint8_t, is_prober)                                                                               \
+    NUMBER(10, uint8_t, is_mesh_peer)                   /* showed the right mesh key */                         \
+    NUMBER(11, uint8_t, is_not_ideal)                   /* sent an Ideal-Node header */                         \
+    NUMBER(12, uint8_t, is_preferred)                   /* last NotePreferred */                                \
+    /* where it stands */                                                                                       \
+    NUMBER(13, uint8_t, is_started)                     /* ServerInfo may be written */                         \
+    NUMBER(14, uint64_t, activity)                      /* of the connections of a key the highest is active */ \
+    NUMBER(15, uint64_t, keepalive_period_ns)           /* 60 s and a share of jitter of its own */             \
+    NUMBER(16, uint64_t, keepalive_due_ns)                                                                      \
+    NUMBER(17, uint64_t, write_deadline_ns)             /* while a send is in flight; 0: none */                \
+    NUMBER(18, uint8_t, is_pong_owed)                                                                           \
+    BYTES(19, pong, 8)                                  /* what the owed pong echoes */                         \
+    NUMBER(20, uint32_t, not_here_tokens)               /* limiter of PeerGone(NotHere) */                      \
+    NUMBER(21, uint64_t, not_here_refilled_ns)                                                                  \
+    /* the streams */                                                                                           \
+    NUMBER(22, uint8_t, stream_side)                    /* struct derp_stream, field by field */                \
+    NUMBER(23, uint8_t, stream_phase)                                                                           \
+    NUMBER(24, uint8_t, stream_verdict)                                                                         \
+    NUMBER(25, uint8_t, stream_header_have)                                                                     \
+    BYTES(33, stream_header, DERP_HEADER_SIZE)                                                                  \
+    NUMBER(34, uint32_t, stream_have)                                                                           \
+    BLOB(26, unopened, LIMIT_RECORD_SIZE_MAX)           /* received, not yet opened */                          \
+    BLOB(36, opened, LIMIT_LOGIN_REST_MAX)              /* opened, not yet parsed */                            \
+    BLOB(27, partial, LIMIT_FRAME_SIZE_MAX)             /* the frame under way, as far as it has come */        \
+    BLOB(35, urgent, LIMIT_URGENT_BYTES_MAX)            /* whole frames that go before packets: ServerInfo */   \
+    BLOB(28, unsent, LIMIT_CHUNK_MAX)                   /* sealed, not yet taken by the kernel */               \
+    /* struct record, field by field; zero for the plain transport */                                           \
+    NUMBER(37, uint64_t, record_in_sequence)                                                                    \
+    NUMBER(38, uint64_t, record_out_sequence)                                                                   \
+    NUMBER(39, uint32_t, record_rekey_after)                                                                    \
+    NUMBER(40, uint8_t, record_suite)                                                                           \
+    NUMBER(41, uint8_t, record_is_client)                                                                       \
+    NUMBER(42, uint8_t, record_owes_key_update)                                                                 \
+    NUMBER(43, uint8_t, record_asks_key_update)                                                                 \
+    NUMBER(44, uint8_t, record_awaits_key_update)                                                               \
+    NUMBER(45, uint8_t, record_update_tokens)                                                                   \
+    NUMBER(46, uint8_t, record_idle_count)                                                                      \
+    NUMBER(47, uint8_t, record_message_have)                                                                    \
+    BYTES(48, record_message, 4)                                                                                \
+    NUMBER(49, uint32_t, record_ticket_left)                                                                    \
+    BYTES(50, record_in_secret, HKDF_SECRET_MAX)                                                                \
+    BYTES(51, record_out_secret, HKDF_SECRET_MAX)                                                               \
+    /* accounts */                                                                                              \
+    NUMBER(29, uint64_t, packets_received)                                                                      \
+    NUMBER(30, uint64_t, packets_sent)                                                                          \
+    NUMBER(31, uint64_t, bytes_received)                                                                        \
     NUMBER(32, uint64_t, bytes_sent)
+/* clang-format on */
 
 struct conn_blob {
     const uint8_t *bytes;
@@ -96,3 +116,7 @@ must_use bool conn_value_pack(const struct conn_value *value, struct writer *w);
 /* False when `bytes` is not exactly one packed value of this version; *value is then untouched. Blobs of *value point
  * into `bytes`. */
 must_use bool conn_value_unpack(struct conn_value *value, const void *bytes, size_t size);
+
+/* Copies the fields of a record layer to the value and back. The record's keys are derived by record_rederive. */
+void conn_value_from_record(struct conn_value *value, const struct record *record);
+void conn_value_to_record(const struct conn_value *value, struct record *record);

@@ -46,11 +46,12 @@ static void on_login(struct control *c, const struct mail *login) {
     adopt.kind = MAIL_ADOPT;
     adopt.where = where;
     mail_worker(c, route_worker(where), &adopt);
+    /* Visible before the route is: whoever finds the route also finds the mail. GO, behind it, brings the wake-up. */
+    (void)lane_flush(c->links.to_workers[route_worker(where)]);
     if (is_new_key) directory_publish(c->directory, &login->key, where);
-    presence_write(c->presence, &(struct presence_event){.kind = PRESENCE_PRESENT,
-                                                         .key = login->key,
-                                                         .where = where,
-                                                         .conn_id = login->conn_id});
+    presence_write(c->presence,
+                   &(struct presence_event){
+                       .kind = PRESENCE_PRESENT, .key = login->key, .where = where, .conn_id = login->conn_id});
     mail_worker(c, route_worker(where), &(struct mail){.kind = MAIL_GO, .where = where, .conn_id = login->conn_id});
     count_keys(c);
 }

@@ -1,8 +1,8 @@
 /* control.h - the thread that decides who is where: the directory's only writer, registrar, presence.
  *
- * It takes LOGIN and LEFT mail, one at a time, and for each does everything that follows from it in the order that makes
- * the concurrency safe (relay/mail.h). It never blocks and touches no file. It takes an input only while every lane out
- * has room for what the input may cause, so that no mail is ever lost: back-pressure instead.
+ * It takes LOGIN and LEFT mail, one at a time, and for each does everything that follows from it in the order that
+ * makes the concurrency safe (relay/mail.h). It never blocks and touches no file. It takes an input only while every
+ * lane out has room for what the input may cause, so that no mail is ever lost: back-pressure instead.
  *
  * Threads: one; control_init runs on the boot thread before. Memory: one arena of control_footprint bytes.
  */

@@ -7,9 +7,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/aead.h"
 #include "core/sys.h"
+#include "proto/cert.h"
 #include "proto/gojson.h"
+#include "proto/handshake.h"
 #include "proto/key.h"
+#include "relay/derpmap.h"
 #include "relay/probe.h"
 
 enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
@@ -79,12 +83,12 @@ static void print_report(const struct probe_report *report, const char *server) 
 }
 
 static int print_json(const struct probe_report *report, const char *server, const char *error) {
-    json_t *root = error ? json_pack("{s:b, s:s}", "good", 0, "error", error)
-                         : json_pack("{s:b, s:s, s:s, s:f, s:f, s:f, s:f, s:I, s:I}", "good", 1, "server", server,
-                                     "address", report->address, "login_ms", ms(report->login_normal_ns),
-                                     "login_fast_start_ms", ms(report->login_fast_ns), "ping_ms", ms(report->ping_ns),
-                                     "packet_ms", ms(report->packet_ns), "packets", (json_int_t)report->packets_count,
-                                     "bytes", (json_int_t)report->bytes_count);
+    json_t *root =
+        error ? json_pack("{s:b, s:s}", "good", 0, "error", error)
+              : json_pack("{s:b, s:s, s:s, s:f, s:f, s:f, s:f, s:I, s:I}", "good", 1, "server", server, "address",
+                          report->address, "login_ms", ms(report->login_normal_ns), "login_fast_start_ms",
+                          ms(report->login_fast_ns), "ping_ms", ms(report->ping_ns), "packet_ms", ms(report->packet_ns),
+                          "packets", (json_int_t)report->packets_count, "bytes", (json_int_t)report->bytes_count);
     if (root == NULL) return EXIT_FAILED;
     json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
     printf("\n");
@@ -92,26 +96,153 @@ static int print_json(const struct probe_report *report, const char *server, con
     return error ? EXIT_FAILED : EXIT_SUCCESS;
 }
 
-static int run_probe(int argc, char **argv) {
-    struct probe_options options = {.timeout_ns = 5 * NS_PER_S};
-    bool wants_json = false;
+/* ---- pins ---- */
+
+/* The hash of the first certificate of a PEM file. */
+static bool pin_of_file(const char *path, uint8_t pin[CERT_PIN_SIZE]) {
+    static char pem[256 * 1024];  // why: a tool with one thread
+    static uint8_t der_bytes[64 * 1024];
+    ssize_t size = sys_file_read(path, pem, sizeof(pem));
+    struct reader r = reader_of(pem, size > 0 ? (size_t)size : 0);
+    struct writer der = writer_of(der_bytes, sizeof(der_bytes));
+    if (!cert_pem_next(&r, "CERTIFICATE", &der)) return false;
+    cert_pin(der_bytes, (size_t)(der.at - der_bytes), pin);
+    return true;
+}
+
+/* 64 hex digits, with or without "sha256-raw:", or the file of the certificate. */
+static bool parse_pin(const char *text, uint8_t pin[CERT_PIN_SIZE]) {
+    const char *hex = strncmp(text, "sha256-raw:", 11) == 0 ? text + 11 : text;
+    return cert_pin_parse(hex, pin) || pin_of_file(text, pin);
+}
+
+/* An option with a value: the value, or NULL when `argv[*idx]` is not it. */
+static const char *option_value(const char *name, int argc, char **argv, int *idx) {
+    size_t size = strlen(name);
+    if (strncmp(argv[*idx], name, size) == 0 && argv[*idx][size] == '=') return argv[*idx] + size + 1;
+    return strcmp(argv[*idx], name) == 0 && *idx + 1 < argc ? argv[++*idx] : NULL;
+}
+
+/* ---- derpmap ---- */
+
+static int run_derpmap(int argc, char **argv) {
+    struct derpmap_node node = {.port = 443, .stun_port = -1, .region_id = 900};
     for (int i = 0; i < argc; i++) {
-        if (strcmp(argv[i], "--json") == 0) {
-            wants_json = true;
-        } else if (argv[i][0] == '-' || options.url) {
-            return usage_error("probe takes one URL, such as http://127.0.0.1:3340/derp, and may be given --json");
+        const char *value;
+        if ((value = option_value("--pin", argc, argv, &i)) != NULL) {
+            node.has_pin = parse_pin(value, node.pin);
+            if (!node.has_pin) return usage_error("--pin takes 64 hex digits or a certificate file");
+        } else if ((value = option_value("--port", argc, argv, &i)) != NULL) {
+            node.port = (uint16_t)strtoul(value, NULL, 10);
+        } else if ((value = option_value("--region", argc, argv, &i)) != NULL) {
+            node.region_id = (int)strtol(value, NULL, 10);
+        } else if (argv[i][0] == '-' || node.hostname) {
+            return usage_error("derpmap takes one host name or IP address, and --port N, --pin HEX|FILE, --region ID");
         } else {
-            options.url = argv[i];
+            node.hostname = argv[i];
         }
     }
-    if (options.url == NULL) return usage_error("probe needs a URL, such as http://127.0.0.1:3340/derp");
+    if (node.hostname == NULL || node.port == 0 || node.region_id <= 0) {
+        return usage_error("derpmap needs a host name or IP address; port and region are numbers above 0");
+    }
+    char *text = derpmap_text(&node);
+    if (text) printf("%s\n", text);
+    free(text);
+    return text ? EXIT_SUCCESS : EXIT_FAILED;
+}
+
+/* ---- probe ---- */
+
+struct probe_arguments {
+    const char *url;
+    const char *pin;
+    const char *ca_path;
+    bool is_insecure;
+    bool wants_json;
+};
+
+static bool parse_probe(struct probe_arguments *a, int argc, char **argv) {
+    for (int i = 0; i < argc; i++) {
+        const char *value;
+        if (strcmp(argv[i], "--json") == 0) {
+            a->wants_json = true;
+        } else if (strcmp(argv[i], "--insecure") == 0) {
+            a->is_insecure = true;
+        } else if ((value = option_value("--pin", argc, argv, &i)) != NULL) {
+            a->pin = value;
+        } else if ((value = option_value("--ca", argc, argv, &i)) != NULL) {
+            a->ca_path = value;
+        } else if (argv[i][0] == '-' || a->url) {
+            return false;
+        } else {
+            a->url = argv[i];
+        }
+    }
+    return a->url != NULL;
+}
+
+static struct tls_trust *fail_trust(char *why, const char *subject, const char *detail) {
+    snprintf(why, PROBE_WHY_MAX, "%s: %s", subject, detail);
+    return NULL;
+}
+
+/* The operator's own roots, or the distribution's. */
+static struct tls_trust *trust_roots(struct tls_trust_options *options, const char *path, char *why) {
+    enum { ROOTS_SIZE_MAX = 4 * 1024 * 1024 };
+    char detail[TLS_WHY_MAX];
+    char *pem = malloc(ROOTS_SIZE_MAX);
+    if (pem == NULL) return fail_trust(why, path, "no memory");
+    ssize_t size = sys_file_read(path, pem, ROOTS_SIZE_MAX);
+    struct tls_trust *trust = NULL;
+    if (size >= 0) {
+        options->roots_pem = pem;
+        options->roots_pem_size = (size_t)size;
+        trust = tls_trust_make(options, detail);
+    }
+    if (trust == NULL) (void)fail_trust(why, path, size < 0 ? strerror((int)-size) : detail);
+    free(pem);
+    return trust;
+}
+
+static struct tls_trust *make_trust(const struct probe_arguments *a, char *why) {
+    char detail[TLS_WHY_MAX];
+    if (!aead_init(NULL, why)) return NULL;
+    if (!handshake_init(detail)) return fail_trust(why, "TLS", detail);
+    struct tls_trust_options options = {.rule = TLS_TRUST_ROOTS, .suites = tls_suites_of_aead()};
+    if (a->pin && !parse_pin(a->pin, options.pin)) {
+        return fail_trust(why, "--pin", "it takes 64 hex digits or a certificate file");
+    }
+    if (!a->pin && !a->is_insecure) {
+        return trust_roots(&options, a->ca_path ? a->ca_path : "/etc/ssl/certs/ca-certificates.crt", why);
+    }
+    options.rule = a->pin ? TLS_TRUST_PIN : TLS_TRUST_ANY;
+    struct tls_trust *trust = tls_trust_make(&options, detail);
+    return trust ? trust : fail_trust(why, "TLS", detail);
+}
+
+static bool probe(const struct probe_arguments *a, struct probe_report *report, char *why) {
+    struct probe_options options = {.url = a->url, .timeout_ns = 5 * NS_PER_S};
     struct rng rng;
+    rng_init_system(&rng);
+    memset(report, 0, sizeof(*report));
+    bool is_tls = strncmp(a->url, "https://", 8) == 0;
+    if (is_tls && (options.trust = make_trust(a, why)) == NULL) return false;
+    bool is_good = probe_run(&options, &rng, report, why);
+    tls_trust_give(options.trust);
+    return is_good;
+}
+
+static int run_probe(int argc, char **argv) {
+    struct probe_arguments arguments = {0};
     struct probe_report report;
     char why[PROBE_WHY_MAX], server[KEY_PUBLIC_TEXT_SIZE];
-    rng_init_system(&rng);
-    bool is_good = probe_run(&options, &rng, &report, why);
+    if (!parse_probe(&arguments, argc, argv)) {
+        return usage_error("probe takes one URL, such as https://derp.example/derp or http://127.0.0.1:3340/derp, and "
+                           "--json, --pin HEX|FILE, --ca FILE or --insecure");
+    }
+    bool is_good = probe(&arguments, &report, why);
     key_format(&report.server, server);
-    if (wants_json) return print_json(&report, server, is_good ? NULL : why);
+    if (arguments.wants_json) return print_json(&report, server, is_good ? NULL : why);
     if (is_good) {
         print_report(&report, server);
     } else {
@@ -137,7 +268,11 @@ static const struct command {
 } commands[] = {
     {"genkey", "", "print a new key file (use: umask 077; ringrelay genkey > derper.key)", run_genkey},
     {"pubkey", "[FILE]", "print the public key of a key file (or of standard input)", run_pubkey},
-    {"probe", "[--json] URL", "log in twice, pass packets, compare them, time a ping", run_probe},
+    {"probe", "URL",
+     "log in twice, pass packets, compare them, time a ping\n"
+     "                          --json; for https also --pin HEX|FILE, --ca FILE, --insecure",
+     run_probe},
+    {"derpmap", "HOST", "print a DERP map with this relay; --port N, --pin HEX|FILE, --region ID", run_derpmap},
     {"version", "", "print the version", run_version},
     {"help", "", "print this", run_help},
 };

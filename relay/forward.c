@@ -5,12 +5,12 @@
 #include "relay/peer.h"
 #include "relay/worker.h"
 
-static void account_received(struct worker *w, struct conn *from, const struct derp_send *send, bool is_disco) {
+void forward_account(struct worker *w, struct conn *from, size_t data_size, bool is_disco) {
     stat_add(&w->metrics->packets_received, 1);
-    stat_add(&w->metrics->bytes_received, send->data_size);
+    stat_add(&w->metrics->bytes_received, data_size);
     stat_add(&w->metrics->packets_received_kind[is_disco ? KIND_DISCO : KIND_OTHER], 1);
     from->v.packets_received++;
-    from->v.bytes_received += send->data_size;
+    from->v.bytes_received += data_size;
 }
 
 /* The directory's answer, by way of the sender's small cache. */
@@ -67,7 +67,8 @@ static void deliver(struct worker *w, struct conn *from, struct peer *to, const 
     peer_enqueue(w, to, packet);
 }
 
-/* The peer at a route that was just found. Its ADOPT may still wait in our lane: control mails it before it publishes. */
+/* The peer at a route that was just found. Its ADOPT may still wait in our lane: control mails it before it
+ * publishes. */
 static struct peer *find_peer(struct worker *w, route where) {
     struct peer *peer = peer_at(w, where);
     if (likely(peer != NULL)) return peer;
@@ -77,7 +78,7 @@ static struct peer *find_peer(struct worker *w, route where) {
 
 void forward_from_client(struct worker *w, struct conn *from, const struct derp_send *send, struct packet *carrier) {
     bool is_disco = derp_is_disco(send->data, send->data_size);
-    account_received(w, from, send, is_disco);
+    forward_account(w, from, send->data_size, is_disco);
     route where = find_route(w, from, send->dst);
     struct peer *to = where != ROUTE_NONE ? find_peer(w, where) : NULL;
     if (to) {

@@ -16,7 +16,10 @@
 struct conn;
 struct worker;
 
+/* Counts one packet of `data_size` bytes as received. */
+void forward_account(struct worker *w, struct conn *from, size_t data_size, bool is_disco);
+
 /* `send` was read from a frame of `from`. When the frame was collected in a slot, `carrier` is that slot, with ->frame
- * and ->size set, and `send` points into it: it becomes the packet and is the function's. Otherwise `carrier` is NULL and
- * `send` points into the receive buffer. */
+ * and ->size set, and `send` points into it: it becomes the packet and is the function's. Otherwise `carrier` is NULL
+ * and `send` points into the receive buffer. */
 void forward_from_client(struct worker *w, struct conn *from, const struct derp_send *send, struct packet *carrier);

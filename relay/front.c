@@ -1,5 +1,7 @@
 #include "relay/front.h"
 
+#include <sodium.h>
+
 #include "core/check.h"
 #include "core/log.h"
 #include "relay/conn_value.h"
@@ -17,6 +19,8 @@ enum { TIMER_SESSION = 1, TIMER_LISTENER };
 /* Listeners share a handle that no session has. */
 enum { LISTENER_HANDLE = 0 };
 
+enum { PREFIX_BUCKETS = 1024 };
+
 size_t front_footprint(void) {
     return pool_footprint(LIMIT_SESSIONS, sizeof(struct session)) +
            pool_footprint(LIMIT_LARGE_BUFFERS, SESSION_LARGE_SIZE) + parcel_box_footprint();
@@ -32,6 +36,7 @@ void front_init(struct front *f, struct arena *arena, const struct front_options
     f->options = *options;
     f->links = *links;
     f->start_ns = now_ns;
+    f->accept_log = (struct log_limit)LOG_LIMIT(3, 6);
     wheel_init(&f->wheel, now_ns);
     pool_init(&f->sessions, arena, LIMIT_SESSIONS, sizeof(struct session));
     pool_init(&f->large_buffers, arena, LIMIT_LARGE_BUFFERS, SESSION_LARGE_SIZE);
@@ -42,7 +47,11 @@ void front_init(struct front *f, struct arena *arena, const struct front_options
     }
 }
 
-void front_fini(struct front *f) { key_private_wipe(&f->options.private_key); }
+void front_fini(struct front *f) {
+    key_private_wipe(&f->options.private_key);
+    tls_identity_give(f->options.identity);
+    f->options.identity = NULL;
+}
 
 /* ---- sessions ---- */
 
@@ -75,6 +84,8 @@ static void session_leave(struct front *f, struct session *s) {
 
 static void session_free(struct front *f, struct session *s) {
     if (s->large) pool_give(&f->large_buffers, s->large);
+    handshake_free(s->handshake);
+    record_fini(&s->record);
     stat_sub(&f->metrics->sessions, 1);
     pool_give(&f->sessions, s);
 }
@@ -83,6 +94,7 @@ void session_refuse(struct front *f, struct session *s, enum refuse_reason reaso
     if (s->phase == SESSION_CLOSING) return;
     stat_add(&f->metrics->refusals[reason], 1);
     session_leave(f, s);
+    session_say_goodbye(f, s);
     ring_close_socket(f->ring, &s->socket, false);
 }
 
@@ -91,29 +103,52 @@ bool session_take_large(struct front *f, struct session *s) {
     return s->large != NULL;
 }
 
-void session_consume(struct session *s, size_t size) {
-    DCHECK(size <= s->in_size);
-    s->in_size -= (uint32_t)size;
-    memmove(s->in, s->in + size, s->in_size);
+/* ---- who has to go when all sessions are taken ---- */
+
+/* A network that is one customer's, usually: /24 of IPv4, /56 of IPv6. */
+static uint32_t prefix_of(const struct session *s) {
+    uint64_t hash = net_address_is_ipv4(&s->remote) ? 1 : 2;
+    size_t size = net_address_is_ipv4(&s->remote) ? 15 : 7;
+    for (size_t i = 0; i < size; i++) hash = (hash ^ s->remote.ip[i]) * 0x100000001b3ull;
+    return (uint32_t)(hash >> 20) % PREFIX_BUCKETS;
 }
 
-void session_send(struct front *f, struct session *s) {
-    CHECK(s->out_size > s->out_sent);
-    ring_send(f->ring, &s->socket, s->out + s->out_sent, s->out_size - s->out_sent);
+/* The oldest session of the prefix that holds most of them: a flood from one network evicts itself. */
+static struct session *session_to_evict(struct front *f) {
+    uint16_t counts[PREFIX_BUCKETS] = {0};
+    uint16_t most = 0;
+    for (struct session *s = f->oldest; s; s = s->newer) {
+        uint16_t count = ++counts[prefix_of(s)];
+        most = max_of(most, count);
+    }
+    for (struct session *s = f->oldest; s; s = s->newer) {
+        if (counts[prefix_of(s)] == most) return s;
+    }
+    return NULL;
 }
 
-/* One bounded read at a time. */
-static void session_receive(struct front *f, struct session *s) {
-    if (s->is_receiving || s->in_size == s->in_room) return;
-    s->is_receiving = true;
-    ring_receive(f->ring, &s->socket, RING_RECEIVE_ONCE, s->in_room - s->in_size);
+static void evict(struct front *f) {
+    struct session *s = session_to_evict(f);
+    if (s) session_refuse(f, s, REFUSE_SESSIONS_FULL);
+}
+
+/* A session for TLS starts with a handshake; false when there is no memory for one. */
+static bool session_begin(struct front *f, struct session *s) {
+    s->transport = f->options.identity ? TRANSPORT_TLS : TRANSPORT_PLAIN;
+    s->close_alert = ALERT_CLOSE_NOTIFY;
+    if (f->options.identity && (s->handshake = handshake_server(f->options.identity)) == NULL) return false;
+    enum session_phase first = f->options.identity ? SESSION_HANDSHAKE : SESSION_HEAD;
+    session_enter(f, s, first, HEAD_TIMEOUT_S * NS_PER_S);
+    session_receive(f, s);
+    return true;
 }
 
 static void session_open(struct front *f, int fd) {
     struct session *s = pool_take(&f->sessions);
     if (s == NULL) {
-        /* All are taken, and closing takes until RING_CLOSED: the oldest makes room for the next one, not for this. */
-        if (f->oldest) session_refuse(f, f->oldest, REFUSE_SESSIONS_FULL);
+        /* Closing takes until RING_CLOSED, so what is closed now makes room for the next one, and this one goes too. */
+        evict(f);
+        stat_add(&f->metrics->refusals[REFUSE_SESSIONS_FULL], 1);
         ring_close_fd(f->ring, fd);
         return;
     }
@@ -129,8 +164,7 @@ static void session_open(struct front *f, int fd) {
         session_refuse(f, s, REFUSE_GONE);
         return;
     }
-    session_enter(f, s, SESSION_HEAD, HEAD_TIMEOUT_S * NS_PER_S);
-    session_receive(f, s);
+    if (!session_begin(f, s)) session_refuse(f, s, REFUSE_BUFFERS_FULL);
 }
 
 /* ---- handing over ---- */
@@ -150,6 +184,7 @@ static void session_hand_over(struct front *f, struct session *s) {
     value.fd = ring_socket_detach(&s->socket);
     struct writer w = writer_of(parcel->bytes, sizeof(parcel->bytes));
     CHECK(conn_value_pack(&value, &w));  // the bound of every part is below PARCEL_BYTES_MAX
+    sodium_memzero(&value, sizeof(value));
     parcel->size = (uint32_t)(w.at - parcel->bytes);
     CHECK(lane_push(f->links.to_control, &login));  // as long as there are parcels
     f->has_mail_for_control = true;
@@ -162,18 +197,19 @@ static void session_hand_over(struct front *f, struct session *s) {
 
 static bool is_for_derp(const struct http_request *request) { return http_view_is(request->path, "/derp"); }
 
+static void refuse_head(struct front *f, struct session *s, uint16_t status) {
+    stat_add(&f->metrics->refusals[REFUSE_HTTP_BAD], 1);
+    session_answer_error(s, status, NULL);
+    session_enter(f, s, SESSION_RESPONDING, RESPONSE_TIMEOUT_S * NS_PER_S);
+    session_send(f, s);
+}
+
 /* HEAD: as soon as the head is complete, the request is answered or the connection is upgraded. */
 static void head_step(struct front *f, struct session *s) {
     enum http_progress progress = http_request_parse(&s->scan, s->in, s->in_size, &f->request);
-    if (progress == HTTP_MORE && s->in_size < s->in_room) return;
-    if (progress != HTTP_DONE) {
-        struct writer w = writer_of(s->own_out, sizeof(s->own_out));
-        http_write_error(&w, progress == HTTP_BAD ? f->request.status : 431, NULL, 0);
-        s->out_size = (uint32_t)(w.at - s->own_out);
-        s->is_close_after_send = true;
-        session_enter(f, s, SESSION_RESPONDING, RESPONSE_TIMEOUT_S * NS_PER_S);
-        stat_add(&f->metrics->refusals[REFUSE_HTTP_BAD], 1);
-        session_send(f, s);
+    if (progress == HTTP_MORE) return;  // a head that is too long is BAD
+    if (progress == HTTP_BAD) {
+        refuse_head(f, s, f->request.status);
         return;
     }
     stat_add(&f->metrics->http_requests, 1);
@@ -190,13 +226,14 @@ static void head_step(struct front *f, struct session *s) {
 
 /* Goes as far as the bytes that are there allow. */
 static void session_step(struct front *f, struct session *s) {
+    session_pull(f, s);
     if (s->phase == SESSION_HEAD) head_step(f, s);
     bool is_accepted = s->phase == SESSION_LOGIN && session_login_step(f, s);
-    if (is_accepted && s->out_size == 0) {
+    if (is_accepted && s->out_size == 0 && !s->is_sending) {
         session_hand_over(f, s);
         return;
     }
-    bool wants_more = s->phase == SESSION_HEAD || s->phase == SESSION_LOGIN;
+    bool wants_more = s->phase == SESSION_HANDSHAKE || s->phase == SESSION_HEAD || s->phase == SESSION_LOGIN;
     if (wants_more) session_receive(f, s);
 }
 
@@ -206,9 +243,7 @@ static void on_received(struct front *f, struct session *s, const struct ring_ev
         session_refuse(f, s, REFUSE_GONE);
         return;
     }
-    CHECK((uint32_t)event->result <= s->in_room - s->in_size);
-    memcpy(s->in + s->in_size, event->bytes, (size_t)event->result);
-    s->in_size += (uint32_t)event->result;
+    session_take_bytes(s, event->bytes, (size_t)event->result);
     session_step(f, s);
 }
 
@@ -226,25 +261,25 @@ static void on_sent(struct front *f, struct session *s, const struct ring_event 
         session_refuse(f, s, REFUSE_GONE);
         return;
     }
-    s->out_sent += (uint32_t)event->result;
-    if (s->out_sent < s->out_size) {
-        session_send(f, s);
-        return;
-    }
-    s->out_size = s->out_sent = 0;
+    if (!session_on_sent(f, s, (uint32_t)event->result)) return;
     switch (s->phase) {
+        case SESSION_HANDSHAKE:
+            if (s->is_close_after_send) {
+                session_refuse(f, s, REFUSE_TLS);
+            } else {
+                session_step(f, s);
+            }
+            return;
+        case SESSION_HEAD: return;  // the last flight of the handshake
         case SESSION_RESPONDING: after_response(f, s); return;
         case SESSION_LOGIN: session_enter(f, s, SESSION_LOGIN, LOGIN_TIMEOUT_S * NS_PER_S); return;
         case SESSION_HANDOVER: session_hand_over(f, s); return;
-        case SESSION_HEAD:
-        case SESSION_CLOSING: break;
+        case SESSION_CLOSING: return;
     }
-    CHECK(!"a send that nobody asked for");
 }
 
 /* Without file descriptors accepting would fail at once again and again. */
 static void on_accepted(struct front *f, const struct ring_event *event) {
-    static struct log_limit limit = LOG_LIMIT(3, 6);  // why: one front, one thread
     uint32_t suppressed;
     if (event->result >= 0) {
         session_open(f, event->result);
@@ -253,10 +288,12 @@ static void on_accepted(struct front *f, const struct ring_event *event) {
     struct front_listener *listener = container_of(event->socket, struct front_listener, socket);
     ring_accept_pause(f->ring, &listener->socket);
     wheel_arm(&f->wheel, &listener->resume_timer, f->now_ns + ACCEPT_PAUSE_MS * NS_PER_MS);
-    if (f->oldest) session_refuse(f, f->oldest, REFUSE_SESSIONS_FULL);
-    if (!log_limit_allows(&limit, f->now_ns, &suppressed)) return;
-    log_line(LOG_WARNING, "cannot accept: %s (and %u more times); raise the limit of open files or lower "
-             "-max-connections", strerror(-event->result), suppressed);
+    evict(f);
+    if (!log_limit_allows(&f->accept_log, f->now_ns, &suppressed)) return;
+    log_line(LOG_WARNING,
+             "cannot accept: %s (and %u more times); raise the limit of open files or lower "
+             "-max-connections",
+             strerror(-event->result), suppressed);
 }
 
 static void on_event(struct front *f, const struct ring_event *event) {
@@ -289,6 +326,8 @@ static void refuse_parcel(struct front *f, uint16_t parcel_idx) {
     CHECK(conn_value_unpack(&value, parcel->bytes, parcel->size));
     stat_add(&f->metrics->refusals[REFUSE_RELAY_FULL], 1);
     ring_close_fd(f->ring, value.fd);
+    sodium_memzero(&value, sizeof(value));
+    sodium_memzero(f->parcels.parcels[parcel_idx].bytes, parcel->size);
 }
 
 static void take_mail(struct front *f, struct lane *lane) {
@@ -296,6 +335,11 @@ static void take_mail(struct front *f, struct lane *lane) {
     while (lane_pop(lane, &mail)) {
         if (mail.kind == MAIL_STOP) {
             f->is_stopped = true;
+            continue;
+        }
+        if (mail.kind == MAIL_IDENTITY) {
+            tls_identity_give(f->options.identity);  // handshakes under way hold their own references
+            f->options.identity = mail.identity;
             continue;
         }
         CHECK(mail.kind == MAIL_PARCEL_BACK);
@@ -333,6 +377,7 @@ uint64_t front_step(struct front *f, uint64_t now_ns) {
     size_t count = ring_reap(f->ring, f->events, LIMIT_EVENTS_PER_PASS);
     for (size_t i = 0; i < count; i++) on_event(f, &f->events[i]);
     take_mail(f, f->links.from_control);
+    take_mail(f, f->links.from_office);
     for (uint32_t i = 0; i < f->links.workers_count; i++) take_mail(f, f->links.from_workers[i]);
     phase_timers(f);
     if (f->has_mail_for_control && lane_flush(f->links.to_control)) ring_wake(f->ring, f->links.control_ring);
@@ -343,7 +388,7 @@ uint64_t front_step(struct front *f, uint64_t now_ns) {
 }
 
 bool front_may_sleep(struct front *f) {
-    if (lane_has_mail(f->links.from_control)) return false;
+    if (lane_has_mail(f->links.from_control) || lane_has_mail(f->links.from_office)) return false;
     for (uint32_t i = 0; i < f->links.workers_count; i++) {
         if (lane_has_mail(f->links.from_workers[i])) return false;
     }

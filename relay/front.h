@@ -2,14 +2,18 @@
  *
  * A socket at the door is a session:
  *
- *   accept --> HEAD ----complete----> /derp? --no--> RESPONDING --keep-alive--> HEAD
+ *   accept --> HANDSHAKE (TLS only, 30 s)
+ *                |
+ *                v
+ *               HEAD ----complete----> /derp? --no--> RESPONDING --keep-alive--> HEAD
  *               30 s                    |                `--close
  *                                       `--yes--> LOGIN: ServerKey out, ClientInfo in (10 s)
  *                                                   `--box opens, JSON fits--> HANDOVER: packed, mailed to control
  *
- * Everything here is unauthenticated and bounded: sessions in number (the oldest unfinished one goes for a new one), each
- * phase in time, each buffer in size, large logins in number. The thread runs at a lower priority than workers, so that
- * a storm of logins cannot slow live packets. It reads single-shot, so that nothing is in flight at the hand-over.
+ * Everything here is unauthenticated and bounded: sessions in number (the oldest unfinished one goes for a new one),
+ * each phase in time, each buffer in size, large logins in number. The thread runs at a lower priority than workers,
+ * so that a storm of logins cannot slow live packets. It reads single-shot, so that nothing is in flight at the
+ * hand-over.
  *
  * Threads: one; front_init runs on the boot thread before. Memory: one arena of front_footprint bytes; JSON parsing
  * allocates and frees within a call. Errors: a refuse_reason, counted; the other side sees a close or an HTTP status.
@@ -19,6 +23,7 @@
 #include "core/arena.h"
 #include "core/lane.h"
 #include "core/limits.h"
+#include "core/log.h"
 #include "core/pool.h"
 #include "core/ring.h"
 #include "core/rng.h"
@@ -36,6 +41,7 @@ struct front_links {
     struct lane *to_control;
     struct lane *from_control;
     struct lane *from_workers[LIMIT_WORKERS_MAX];
+    struct lane *from_office;
     uint32_t workers_count;
     struct ring *control_ring;
     struct ring *office_ring;
@@ -48,7 +54,8 @@ struct front_options {
     struct node_key public_key;
     int listen_fds[FRONT_LISTENERS_MAX];
     unsigned listeners_count;
-    bool is_dev;
+    struct tls_identity *identity;  // NULL: plain HTTP; the front takes over the reference
+    uint32_t rekey_after;           // records per key, for tests; 0: the record layer's own number
     uint64_t start_wall_s;
     uint64_t memory_bytes;  // sum of the budget, for the pages
 };
@@ -73,6 +80,7 @@ struct front {
     struct session *newest;
     struct front_listener listeners[FRONT_LISTENERS_MAX];
     uint64_t conn_id_last;
+    struct log_limit accept_log;
     uint64_t start_ns;
     bool has_mail_for_control;
     bool is_listening;

@@ -12,21 +12,15 @@ enum {
     KEEPALIVE_JITTER_S = 5,
 };
 
-static void refuse_upgrade(struct front *f, struct session *s, struct writer *w) {
-    http_write_error(w, 426, "DERP requires connection upgrade", 0);
-    s->out_size = (uint32_t)(w->at - s->own_out);
-    s->is_close_after_send = true;
-    session_enter(f, s, SESSION_RESPONDING, LOGIN_TIMEOUT_S * NS_PER_S);
-    session_send(f, s);
-}
-
 /* WebSocket clients ask for a framing that is not built in: they get the same answer as one who asks for nothing. */
 void session_upgrade(struct front *f, struct session *s, const struct http_request *request) {
-    struct writer w = writer_of(s->own_out, sizeof(s->own_out));
     if (http_derp_upgrade(request) != HTTP_UPGRADE_DERP) {
-        refuse_upgrade(f, s, &w);
+        session_answer_error(s, 426, "DERP requires connection upgrade");
+        session_enter(f, s, SESSION_RESPONDING, LOGIN_TIMEOUT_S * NS_PER_S);
+        session_send(f, s);
         return;
     }
+    struct writer w = writer_of(s->own_out, SESSION_OUT_SIZE);
     const struct http_view *ideal_node = http_header_find(&request->headers, "Ideal-Node");
     s->is_not_ideal = ideal_node && ideal_node->size > 0;
     if (!http_wants_fast_start(request)) http_write_derp_switch(&w, &f->options.public_key);
@@ -44,13 +38,16 @@ static enum refuse_reason reason_of(enum login_error error) {
     return is_box ? REFUSE_BOX : REFUSE_CLIENT_INFO;
 }
 
-/* A frame that does not fit the session's own buffer moves to a large one, and then exactly it is read. */
+/* A frame that does not fit the session's own buffer moves to a large one. In the clear exactly the frame is read
+ * then; with TLS its last record may hold more. */
 static bool make_room(struct front *f, struct session *s, uint32_t frame_size) {
-    if (frame_size <= s->in_room) return true;
+    bool is_tls = s->transport == TRANSPORT_TLS;
+    uint32_t room = frame_size + (is_tls ? RECORD_INNER_MAX : 0);
+    if (room <= s->in_room) return true;
     if (!session_take_large(f, s)) return false;
     memcpy(s->large, s->in, s->in_size);
     s->in = s->large;
-    s->in_room = frame_size;
+    s->in_room = room;
     return true;
 }
 
@@ -109,7 +106,7 @@ static void value_times(struct front *f, struct conn_value *value) {
 void session_value(struct front *f, const struct session *s, uint64_t conn_id, struct conn_value *value) {
     *value = (struct conn_value){
         .conn_id = conn_id,
-        .transport = TRANSPORT_PLAIN,
+        .transport = (uint8_t)s->transport,
         .remote_port = s->remote.port,
         .connected_ns = s->accepted_ns,
         .can_ack_pings = s->login.can_ack_pings,
@@ -117,10 +114,12 @@ void session_value(struct front *f, const struct session *s, uint64_t conn_id, s
         .is_not_ideal = s->is_not_ideal,
         .stream_side = DERP_SERVER,
         .stream_phase = DERP_STREAM_HEADER,
-        .unopened = {.bytes = s->in, .size = s->in_size},
+        .opened = {.bytes = s->in, .size = s->in_size},
+        .unopened = {.bytes = s->raw, .size = s->raw_size},
         .urgent = {.bytes = s->login.server_info, .size = sizeof(s->login.server_info)},
     };
     memcpy(value->key, s->login.key.bytes, KEY_SIZE);
     memcpy(value->remote_ip, s->remote.ip, sizeof(value->remote_ip));
+    if (s->transport == TRANSPORT_TLS) conn_value_from_record(value, &s->record);
     value_times(f, value);
 }

@@ -15,14 +15,17 @@ static bool make(const char *path, struct rng *rng, struct node_private *key, ch
     sodium_memzero(text, sizeof(text));
     if (rc == 0) return true;
     key_private_wipe(key);
-    snprintf(why, KEYFILE_WHY_MAX, "cannot write a new key to %s: %s; make the directory writable for this user or name "
-             "another file with -c", path, strerror(-rc));
+    snprintf(why, KEYFILE_WHY_MAX,
+             "cannot write a new key to %s: %s; make the directory writable for this user or name "
+             "another file with -c",
+             path, strerror(-rc));
     return false;
 }
 
 bool keyfile_load_or_make(const char *path, struct rng *rng, struct node_private *key, bool *is_new, char *why) {
-    char text[4096];
+    static char text[KEY_FILE_SIZE_MAX];  // why: boot only
     *is_new = false;
+    *key = (struct node_private){{0}};
     ssize_t size = sys_file_read(path, text, sizeof(text));
     if (size == -ENOENT) {
         *is_new = true;

@@ -11,4 +11,5 @@
 
 /* Reads `path`; when there is no such file, makes a key and writes it (mode 0600, parent directories too).
  * *is_new says which. */
-must_use bool keyfile_load_or_make(const char *path, struct rng *rng, struct node_private *key, bool *is_new, char *why);
+must_use bool keyfile_load_or_make(const char *path, struct rng *rng, struct node_private *key, bool *is_new,
+                                   char *why);

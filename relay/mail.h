@@ -8,12 +8,14 @@
  *     |  PARCEL_BACK                                                     |
  *     +------------------------------------------------------------------+
  *   main ---- STOP ----> control ---- STOP ----> front, workers;  main ---- STOP ----> office, last
+ *   office ---- IDENTITY ----> front
  *   every thread ---- log lines (core/log.h) ----> office
  *
  * A login, in order: front sends LOGIN with the packed connection in a parcel. Control reserves the peer's place,
  * sends ADOPT (the worker unpacks, queues from now on, and sends the parcel back), publishes the route, tells watchers,
- * sends GO (the worker writes ServerInfo first and starts to read). Lanes are first in first out, so a worker sees ADOPT
- * before any packet that was routed by the published route on the same thread, and RELEASE before the next ADOPT of a slot.
+ * sends GO (the worker writes ServerInfo first and starts to read). Lanes are first in first out, so a worker sees
+ * ADOPT before any packet that was routed by the published route on the same thread, and RELEASE before the next
+ * ADOPT of a slot.
  *
  * A logout: the worker reports LEFT when the connection's memory is its own again. When it was the last one of the key,
  * control first un-publishes, then sends RELEASE to the peer's worker and GONE to all of them.
@@ -25,6 +27,7 @@
 
 #include "core/base.h"
 #include "proto/key.h"
+#include "proto/tls_identity.h"
 #include "relay/directory.h"
 
 enum mail_kind {
@@ -35,6 +38,7 @@ enum mail_kind {
     MAIL_RELEASE,      // control -> worker: where: the peer's place is free again
     MAIL_GONE,         // control -> worker: key has left the region
     MAIL_LEFT,         // worker -> control: where, conn_id
+    MAIL_IDENTITY,     // office -> front: identity: for new connections; the reference goes along
     MAIL_STOP,         // main -> control -> front, workers; main -> office
 };
 
@@ -45,5 +49,8 @@ struct mail {
     uint32_t reserved;
     route where;
     uint64_t conn_id;
-    struct node_key key;
+    union {
+        struct node_key key;
+        struct tls_identity *identity;
+    };
 };

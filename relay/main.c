@@ -1,7 +1,7 @@
 /* main.c - ringrelayd: from the command line to running threads, and back down. A list, no logic.
  *
- * Exit status: 0 after SIGTERM or SIGINT, or when only asked for something; 1 when the relay cannot run here; 2 when the
- * command line is wrong.
+ * Exit status: 0 after SIGTERM or SIGINT, or when only asked for something; 1 when the relay cannot run here; 2 when
+ * the command line is wrong.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -11,7 +11,10 @@
 #include "core/check.h"
 #include "core/log.h"
 #include "core/sys.h"
+#include "core/aead.h"
 #include "proto/gojson.h"
+#include "proto/handshake.h"
+#include "relay/certs.h"
 #include "relay/config.h"
 #include "relay/keyfile.h"
 #include "relay/relay.h"
@@ -73,15 +76,26 @@ struct threads {
 
 static void threads_list(struct threads *threads, struct relay *relay) {
     struct thread *all = threads->all;
-    all[THREAD_FRONT] = (struct thread){.name = "front", .nice_value = FRONT_NICE, .state = &relay->front,
-                                        .step = step_front, .may_sleep = sleep_front,
+    all[THREAD_FRONT] = (struct thread){.name = "front",
+                                        .nice_value = FRONT_NICE,
+                                        .state = &relay->front,
+                                        .step = step_front,
+                                        .may_sleep = sleep_front,
                                         .is_stopped = &relay->front.is_stopped};
-    all[THREAD_CONTROL] = (struct thread){.name = "control", .state = &relay->control, .step = step_control,
-                                          .may_sleep = sleep_control, .is_stopped = &relay->control.is_stopped};
-    all[THREAD_OFFICE] = (struct thread){.name = "office", .state = &relay->office, .step = step_office,
-                                         .may_sleep = sleep_office, .is_stopped = &relay->office.is_stopped};
+    all[THREAD_CONTROL] = (struct thread){.name = "control",
+                                          .state = &relay->control,
+                                          .step = step_control,
+                                          .may_sleep = sleep_control,
+                                          .is_stopped = &relay->control.is_stopped};
+    all[THREAD_OFFICE] = (struct thread){.name = "office",
+                                         .state = &relay->office,
+                                         .step = step_office,
+                                         .may_sleep = sleep_office,
+                                         .is_stopped = &relay->office.is_stopped};
     for (uint32_t i = 0; i < relay->options.limits.workers_count; i++) {
-        all[THREAD_WORKERS + i] = (struct thread){.name = "worker", .state = relay->workers[i], .step = step_worker,
+        all[THREAD_WORKERS + i] = (struct thread){.name = "worker",
+                                                  .state = relay->workers[i],
+                                                  .step = step_worker,
                                                   .may_sleep = sleep_worker,
                                                   .is_stopped = &relay->workers[i]->is_stopped};
     }
@@ -123,7 +137,8 @@ static bool make_key(const struct config *config, struct front_options *front, c
         if (is_new) log_line(LOG_INFO, "made a new private key in %s", config->key_path);
     } else {
         key_generate(&rng, &front->private_key);
-        log_line(LOG_INFO, "using a throw-away key: clients have to learn a new one after each start; -c FILE keeps it");
+        log_line(LOG_INFO,
+                 "using a throw-away key: clients have to learn a new one after each start; -c FILE keeps it");
     }
     char text[KEY_PUBLIC_TEXT_SIZE];
     key_private_public(&front->private_key, &front->public_key);
@@ -136,8 +151,8 @@ static int seconds(int64_t ns) { return (int)((ns + (int64_t)NS_PER_S - 1) / (in
 
 static bool listen_all(const struct config *config, struct front_options *front, struct net_address *bound, char *why) {
     struct tcp_options options = {
-        .keepalive_idle_s = config->tcp_keepalive_ns > 0 ? seconds(config->tcp_keepalive_ns)
-                                                         : (config->tcp_keepalive_ns < 0 ? 0 : 15),
+        .keepalive_idle_s =
+            config->tcp_keepalive_ns > 0 ? seconds(config->tcp_keepalive_ns) : (config->tcp_keepalive_ns < 0 ? 0 : 15),
         .keepalive_interval_s = 15,
         .keepalive_count = 9,
         .user_timeout_ms = (unsigned)(config->tcp_user_timeout_ns / (int64_t)NS_PER_MS),
@@ -148,6 +163,23 @@ static bool listen_all(const struct config *config, struct front_options *front,
     return true;
 }
 
+/* The certificate; its keeper outlives the relay. */
+static bool prepare_tls(const struct config *config, struct relay_options *options, struct certs *certs, char *why) {
+    static struct rng rng;  // why: the office's, for as long as the process lives
+    char detail[TLS_WHY_MAX];
+    rng_init_system(&rng);
+    if (!aead_init(*config->aead ? config->aead : NULL, why)) return false;
+    if (!handshake_init(detail)) {
+        snprintf(why, CERTS_WHY_MAX, "%s", detail);
+        return false;
+    }
+    if (!certs_init(certs, config->hostname, config->cert_dir, &options->front.public_key, &rng, why)) return false;
+    options->front.identity = certs_load(certs, sys_wall_clock_s(), why);
+    options->front.rekey_after = (uint32_t)config->rekey_after;
+    options->certs = certs;
+    return options->front.identity != NULL;
+}
+
 static bool prepare(const struct config *config, struct relay *relay, struct net_address *bound, char *why) {
     struct relay_options options = {
         .limits = {.connections_max = (uint32_t)config->connections_max,
@@ -155,9 +187,11 @@ static bool prepare(const struct config *config, struct relay *relay, struct net
                    .packet_memory_bytes = config->packet_memory_bytes},
         .ring_features = config->ring_features,
         .write_timeout_ns = (uint64_t)config->tcp_write_timeout_ns,
-        .front = {.is_dev = config->is_dev, .start_wall_s = sys_wall_clock_s()},
+        .front = {.start_wall_s = sys_wall_clock_s()},
     };
+    static struct certs certs;  // why: one per process, and the office's from here on
     return limits_init(&options.limits, sys_fd_limit(), why) && make_key(config, &options.front, why) &&
+           (!config->is_tls || prepare_tls(config, &options, &certs, why)) &&
            listen_all(config, &options.front, bound, why) && relay_init(relay, &options, sys_clock_ns(), why);
 }
 
@@ -175,7 +209,7 @@ static void wait_for_end(const sigset_t *signals) {
 static int run(const struct config *config) {
     static struct relay relay;      // why: too large for a stack, one per process
     static struct threads threads;  // why: as above
-    char why[CONFIG_WHY_MAX];
+    char why[CERTS_WHY_MAX];
     char text[RING_FEATURES_TEXT_MAX];
     struct net_address bound;
     sigset_t signals;
@@ -191,7 +225,10 @@ static int run(const struct config *config) {
     sigaddset(&signals, SIGHUP);
     CHECK(pthread_sigmask(SIG_BLOCK, &signals, NULL) == 0);  // before the threads, which inherit it
     threads_start(&threads, &relay);
-    log_line(LOG_INFO, "listening on %s (plain HTTP: for development and tests)", net_address_text(&bound, text));
+    if (config->is_tls) log_line(LOG_INFO, "TLS records by %s", aead_backend_name());
+    if (config->is_tls) certs_log(relay.options.certs, relay.options.front.identity, bound.port);
+    log_line(LOG_INFO, "listening on %s (%s)", net_address_text(&bound, text),
+             config->is_tls ? "TLS 1.3" : "plain HTTP: for development and tests");
     wait_for_end(&signals);
     threads_stop(&threads, &relay);
     relay_fini(&relay);

@@ -126,6 +126,13 @@ static void write_drops(struct writer *w, const struct metrics *const *blocks, s
 }
 
 static void write_reasons(struct writer *w, const struct metrics *const *blocks, size_t count) {
+    write_type(w, "ringrelay_handshake_failures", "counter");
+    for (size_t i = 1; i < HANDSHAKE_FAILURE_COUNT; i++) {
+        size_t offset = offsetof(struct metrics, handshake_failures) + i * sizeof(struct stat_counter);
+        write_line(w, "ringrelay_handshake_failures{reason=\"%s\"} %llu\n",
+                   handshake_failure_metric((enum handshake_failure)i),
+                   (unsigned long long)sum_at(blocks, count, offset));
+    }
     write_type(w, "ringrelay_closes", "counter");
     for (size_t i = 0; i < CLOSE_REASON_COUNT; i++) {
         size_t offset = offsetof(struct metrics, closes) + i * sizeof(struct stat_counter);

@@ -10,55 +10,63 @@
 
 #include "core/bytes.h"
 #include "core/stat.h"
+#include "proto/handshake.h"
 #include "relay/reason.h"
 
 enum packet_kind { KIND_DISCO, KIND_OTHER, PACKET_KIND_COUNT };
 
-#define METRICS(X)                                                                  \
-    X(accepts, "derp_accepts", "counter")                                           \
-    X(bytes_received, "derp_bytes_received", "counter")                             \
-    X(bytes_sent, "derp_bytes_sent", "counter")                                     \
-    X(packets_received, "derp_packets_received", "counter")                         \
-    X(packets_sent, "derp_packets_sent", "counter")                                 \
-    X(unknown_frames, "derp_unknown_frames", "counter")                             \
-    X(got_ping, "derp_got_ping", "counter")                                         \
-    X(sent_pong, "derp_sent_pong", "counter")                                       \
-    X(home_moves_in, "derp_home_moves_in", "counter")                               \
-    X(home_moves_out, "derp_home_moves_out", "counter")                             \
+#define METRICS(X)                                                                    \
+    X(accepts, "derp_accepts", "counter")                                             \
+    X(bytes_received, "derp_bytes_received", "counter")                               \
+    X(bytes_sent, "derp_bytes_sent", "counter")                                       \
+    X(packets_received, "derp_packets_received", "counter")                           \
+    X(packets_sent, "derp_packets_sent", "counter")                                   \
+    X(unknown_frames, "derp_unknown_frames", "counter")                               \
+    X(got_ping, "derp_got_ping", "counter")                                           \
+    X(sent_pong, "derp_sent_pong", "counter")                                         \
+    X(home_moves_in, "derp_home_moves_in", "counter")                                 \
+    X(home_moves_out, "derp_home_moves_out", "counter")                               \
     X(peer_gone_disconnected_frames, "derp_peer_gone_disconnected_frames", "counter") \
-    X(peer_gone_not_here_frames, "derp_peer_gone_not_here_frames", "counter")       \
-    X(write_timeouts, "derp_sclient_write_timeouts", "counter")                     \
-    X(connections, "derp_current_connections", "gauge")                             \
-    X(home_connections, "derp_current_home_connections", "gauge")                   \
-    X(notideal_connections, "derp_current_notideal_connections", "gauge")           \
-    X(clients_local, "derp_clients_local", "gauge")                                 \
-    X(clients_total, "derp_clients_total", "gauge")                                 \
-    X(dup_client_keys, "derp_current_dup_client_keys", "gauge")                     \
-    X(dup_client_conns, "derp_current_dup_client_conns", "gauge")                   \
-    X(dup_client_conns_total, "derp_total_dup_client_conns", "counter")             \
-    X(clients_remote, "derp_clients_remote", "gauge")                               \
-    X(watchers, "derp_watchers", "gauge")                                           \
-    X(packets_forwarded_in, "derp_packets_forwarded_in", "counter")                 \
-    X(packets_forwarded_out, "derp_packets_forwarded_out", "counter")               \
-    X(multiforwarder_created, "derp_multiforwarder_created", "counter")             \
-    X(multiforwarder_deleted, "derp_multiforwarder_deleted", "counter")             \
-    X(forwarder_delete_other, "derp_packet_forwarder_delete_other_value", "counter") \
-    X(websocket_accepts, "derp_websocket_accepts", "counter")                       \
-    X(keep_alives_sent, "ringrelay_sent_keep_alive", "counter")                     \
-    X(sessions, "ringrelay_sessions", "gauge")                                      \
-    X(http_requests, "ringrelay_http_requests", "counter")                          \
-    X(logins, "ringrelay_logins", "counter")                                        \
-    X(sends, "ringrelay_sends", "counter")                                          \
-    X(frames_copied, "ringrelay_frames_copied", "counter")                          \
-    X(packet_memory_bytes, "ringrelay_packet_memory_bytes", "gauge")                \
-    X(passes, "ringrelay_loop_passes", "counter")                                   \
+    X(peer_gone_not_here_frames, "derp_peer_gone_not_here_frames", "counter")         \
+    X(write_timeouts, "derp_sclient_write_timeouts", "counter")                       \
+    X(connections, "derp_current_connections", "gauge")                               \
+    X(home_connections, "derp_current_home_connections", "gauge")                     \
+    X(notideal_connections, "derp_current_notideal_connections", "gauge")             \
+    X(clients_local, "derp_clients_local", "gauge")                                   \
+    X(clients_total, "derp_clients_total", "gauge")                                   \
+    X(dup_client_keys, "derp_current_dup_client_keys", "gauge")                       \
+    X(dup_client_conns, "derp_current_dup_client_conns", "gauge")                     \
+    X(dup_client_conns_total, "derp_total_dup_client_conns", "counter")               \
+    X(clients_remote, "derp_clients_remote", "gauge")                                 \
+    X(watchers, "derp_watchers", "gauge")                                             \
+    X(packets_forwarded_in, "derp_packets_forwarded_in", "counter")                   \
+    X(packets_forwarded_out, "derp_packets_forwarded_out", "counter")                 \
+    X(multiforwarder_created, "derp_multiforwarder_created", "counter")               \
+    X(multiforwarder_deleted, "derp_multiforwarder_deleted", "counter")               \
+    X(forwarder_delete_other, "derp_packet_forwarder_delete_other_value", "counter")  \
+    X(websocket_accepts, "derp_websocket_accepts", "counter")                         \
+    X(keep_alives_sent, "ringrelay_sent_keep_alive", "counter")                       \
+    X(sessions, "ringrelay_sessions", "gauge")                                        \
+    X(http_requests, "ringrelay_http_requests", "counter")                            \
+    X(logins, "ringrelay_logins", "counter")                                          \
+    X(sends, "ringrelay_sends", "counter")                                            \
+    X(records_opened, "ringrelay_records_opened", "counter")                          \
+    X(records_sealed, "ringrelay_records_sealed", "counter")                          \
+    X(records_straddling, "ringrelay_records_straddling", "counter")                  \
+    X(handshakes, "ringrelay_handshakes", "counter")                                  \
+    X(frames_copied, "ringrelay_frames_copied", "counter")                            \
+    X(frames_collected, "ringrelay_frames_collected", "counter")                      \
+    X(packet_memory_bytes, "ringrelay_packet_memory_bytes", "gauge")                  \
+    X(peer_gone_lost, "ringrelay_peer_gone_lost", "counter")                          \
+    X(senders_forgotten, "ringrelay_senders_forgotten", "gauge")                      \
+    X(passes, "ringrelay_loop_passes", "counter")                                     \
     X(lane_retries, "ringrelay_lane_retries", "counter")
 
 /* Histograms: X(field, name, bounds). Mesh and WebSocket rows stay zero until those are built in: dashboards made for
  * derper find every name. */
-#define METRICS_HISTOGRAMS(X)                                                                                    \
-    X(frames_per_send, "derp_buffered_write_frames", 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20, 25, 50, 100)      \
-    X(mesh_batch, "derp_mesh_update_batch_size", 0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)                    \
+#define METRICS_HISTOGRAMS(X)                                                                               \
+    X(frames_per_send, "derp_buffered_write_frames", 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20, 25, 50, 100) \
+    X(mesh_batch, "derp_mesh_update_batch_size", 0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)               \
     X(mesh_loops, "derp_mesh_update_loop_count", 0, 1, 2, 5, 10, 20, 50, 100)
 
 enum { METRICS_BUCKETS_MAX = 17 };  // bounds of the longest, and one for what is above all
@@ -79,6 +87,7 @@ struct metrics {
     struct stat_counter queue_time_ns;  // gauge: moving average (1/10 each) over packets taken from queues
     struct stat_counter packets_dropped[DROP_REASON_COUNT][PACKET_KIND_COUNT];
     struct stat_counter bytes_dropped[DROP_REASON_COUNT][PACKET_KIND_COUNT];
+    struct stat_counter handshake_failures[HANDSHAKE_FAILURE_COUNT];
     struct stat_counter closes[CLOSE_REASON_COUNT];
     struct stat_counter refusals[REFUSE_REASON_COUNT];
 };

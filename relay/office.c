@@ -1,13 +1,31 @@
 #include "relay/office.h"
 
 #include "core/check.h"
+#include "core/sys.h"
 #include "relay/mail.h"
 
-void office_init(struct office *o, struct ring *ring, struct lane *from_main, struct log_lane *const *log_lanes,
-                 uint32_t log_lanes_count) {
-    CHECK(log_lanes_count <= OFFICE_LANES_MAX);
-    *o = (struct office){.ring = ring, .from_main = from_main, .log_lanes_count = log_lanes_count};
-    memcpy(o->log_lanes, log_lanes, log_lanes_count * sizeof(*log_lanes));
+void office_init(struct office *o, struct ring *ring, const struct office_links *links, uint64_t now_ns) {
+    CHECK(links->log_lanes_count <= OFFICE_LANES_MAX);
+    *o = (struct office){.ring = ring,
+                         .from_main = links->from_main,
+                         .to_front = links->to_front,
+                         .front_ring = links->front_ring,
+                         .certs = links->certs,
+                         .certs_due_ns = links->certs ? now_ns + CERTS_CHECK_EVERY_S * NS_PER_S : TIME_NEVER,
+                         .log_lanes_count = links->log_lanes_count};
+    memcpy(o->log_lanes, links->log_lanes, links->log_lanes_count * sizeof(*links->log_lanes));
+}
+
+/* The front takes its mail at once, so that a lane that is full means it has not run for a long time: try again
+ * later. */
+static void check_certs(struct office *o, uint64_t now_ns) {
+    if (now_ns < o->certs_due_ns) return;
+    o->certs_due_ns = now_ns + CERTS_CHECK_EVERY_S * NS_PER_S;
+    if (lane_room(o->to_front) == 0) return;
+    struct mail mail = {.kind = MAIL_IDENTITY, .identity = certs_check(o->certs, sys_wall_clock_s())};
+    if (mail.identity == NULL) return;
+    CHECK(lane_push(o->to_front, &mail));
+    if (lane_flush(o->to_front)) ring_wake(o->ring, o->front_ring);
 }
 
 /* A bounded number of lines per lane and pass, so that one talkative thread does not keep the others' lines waiting. */
@@ -27,7 +45,9 @@ uint64_t office_step(struct office *o, uint64_t now_ns) {
     bool has_more = write_lines(o);
     while (is_last && has_more) has_more = write_lines(o);
     o->is_stopped = is_last;
-    return has_more ? now_ns : TIME_NEVER;
+    check_certs(o, now_ns);
+    if (log_flush()) has_more = true;
+    return has_more ? now_ns : o->certs_due_ns;
 }
 
 bool office_may_sleep(struct office *o) {

@@ -4,8 +4,9 @@
 #include "core/check.h"
 
 /* How many slots share a page, small ones first: 512 B for disco and control frames, 1.8 KB for a full network MTU,
- * 16 KB for a gathered send, and the whole page for the greatest packet and the greatest send. */
-static const uint32_t slots_per_page[PACKET_CLASSES] = {128, 36, 4, 1};
+ * 22 KB for a gathered send or the greatest TLS record, and the whole page for the greatest packet and the greatest
+ * send. */
+static const uint32_t slots_per_page[PACKET_CLASSES] = {128, 36, 3, 1};
 
 struct packet_page {
     struct packet_page *next;  // in the free list or its class's partial list
@@ -34,7 +35,7 @@ size_t packet_pool_footprint(size_t memory_bytes) {
 void packet_pool_init(struct packet_pool *pool, struct arena *arena, size_t memory_bytes) {
     *pool = (struct packet_pool){.pages_count = (uint32_t)pages_in(memory_bytes)};
     CHECK(pool->pages_count > 0);
-    CHECK(capacity_of(PACKET_CLASSES - 1) >= LIMIT_FRAME_SIZE_MAX);
+    CHECK(capacity_of(PACKET_CLASSES - 1) >= LIMIT_CHUNK_MAX);
     pool->memory = arena_take(arena, pool->pages_count * PACKET_PAGE_SIZE);
     pool->pages = arena_take(arena, pool->pages_count * sizeof(struct packet_page));
     for (uint32_t i = pool->pages_count; i-- > 0;) {
@@ -109,7 +110,7 @@ static unsigned class_for(size_t size) {
 }
 
 struct packet *packet_take(struct packet_pool *pool, size_t size) {
-    CHECK(size <= LIMIT_FRAME_SIZE_MAX);
+    CHECK(size <= LIMIT_CHUNK_MAX);
     unsigned class_idx = class_for(size);
     struct packet_page *page = pool->partial[class_idx];
     if (page == NULL && (page = page_open(pool, class_idx)) == NULL) return NULL;

@@ -33,7 +33,7 @@ struct packet {
     uint64_t enqueued_ns;
     uint32_t size;            // bytes at `frame`, header included
     uint32_t sent;            // chunks: bytes the kernel has taken
-    uint32_t relayed[2];      // chunks: relayed packets inside, by enum packet_kind, and their data bytes: they count
+    uint32_t relayed[2];  // chunks: relayed packets inside, by enum packet_kind, and their data bytes: they count
     uint32_t relayed_bytes[2];  // as sent when the kernel has taken all, as dropped when the send fails
     uint32_t slot_size;
     uint8_t class_idx;
@@ -42,8 +42,8 @@ struct packet {
 };
 
 /* The greatest frame with its surroundings, rounded up so that pages start on cache lines. */
-#define PACKET_PAGE_SIZE                                                                                         \
-    ((sizeof(struct packet) + PACKET_HEADROOM + LIMIT_FRAME_SIZE_MAX + PACKET_TAILROOM + CACHE_LINE_SIZE - 1) / \
+#define PACKET_PAGE_SIZE                                                                                   \
+    ((sizeof(struct packet) + PACKET_HEADROOM + LIMIT_CHUNK_MAX + PACKET_TAILROOM + CACHE_LINE_SIZE - 1) / \
      CACHE_LINE_SIZE * CACHE_LINE_SIZE)
 
 struct packet_page;
@@ -55,13 +55,13 @@ struct packet_pool {
     uint32_t pages_free;
     struct packet_page *free_pages;
     struct packet_page *partial[PACKET_CLASSES];  // pages of the class with a free slot
-    size_t bytes_taken;                           // slots in use
+    size_t bytes_taken;  // slots in use
 };
 
 size_t packet_pool_footprint(size_t memory_bytes);
 void packet_pool_init(struct packet_pool *pool, struct arena *arena, size_t memory_bytes);
 
-/* A packet with room for a frame of `size` <= LIMIT_FRAME_SIZE_MAX bytes at ->frame; ->size is 0. NULL when full. */
+/* A packet with room for a frame of `size` <= LIMIT_CHUNK_MAX bytes at ->frame; ->size is 0. NULL when full. */
 must_use struct packet *packet_take(struct packet_pool *pool, size_t size);
 
 void packet_give(struct packet_pool *pool, struct packet *packet);

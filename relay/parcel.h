@@ -13,8 +13,8 @@
 #include "core/limits.h"
 
 enum {
-    /* The table's fixed part is below 1 KiB; the only blob of a login is what the client sent behind ClientInfo. */
-    PARCEL_BYTES_MAX = LIMIT_RECEIVE_BUFFER_SIZE + 2048,
+    /* The table's fixed part is below 2 KiB; the blobs of a login are what the client sent behind ClientInfo. */
+    PARCEL_BYTES_MAX = LIMIT_RECORD_SIZE_MAX + LIMIT_LOGIN_REST_MAX + 2048,
 };
 
 struct parcel {

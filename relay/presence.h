@@ -1,8 +1,8 @@
 /* presence.h - the one stream of "a connection is here" and "a key has left": a log ring that control writes.
  *
- * A reader is a cursor: it reads events in order from where it stands. Who falls more than PRESENCE_EVENTS behind cannot
- * catch up by reading and has to start over from the directory; the log says so. One present is written per connection,
- * one gone per key, after the directory was changed accordingly (docs/derp.md, "Presence").
+ * A reader is a cursor: it reads events in order from where it stands. Who falls more than PRESENCE_EVENTS behind
+ * cannot catch up by reading and has to start over from the directory; the log says so. One present is written per
+ * connection, one gone per key, after the directory was changed accordingly (docs/derp.md, "Presence").
  *
  * Threads: thread-local to control. Memory: one fixed array. Errors: none; the oldest events are overwritten.
  */

@@ -1,20 +1,14 @@
 #include "relay/probe.h"
 
-#include <errno.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "core/sys.h"
 #include "proto/derp_stream.h"
 #include "proto/http.h"
 #include "proto/login.h"
+#include "relay/channel.h"
 
 enum { ROUNDS = 9, BUFFER_SIZE = 256 * 1024 };
 
@@ -22,7 +16,7 @@ static const uint32_t sizes[] = {0, 1, 62, 1400, 16000, 65536};
 
 /* One side of the probe. The buffer holds what has been received and not been used, from `at` on. */
 struct prober {
-    int fd;
+    struct channel channel;
     struct node_private private_key;
     struct node_key key;
     struct node_key server;
@@ -45,101 +39,36 @@ static bool fail(char *why, const char *format, ...) {
     return false;
 }
 
-/* ---- the URL ---- */
-
-struct probe_url {
-    char host[256];
-    char port[8];
-    char authority[272];
-    char path[256];
-};
-
-static bool parse_authority(struct probe_url *ret, const char *at, size_t size, char *why) {
-    bool is_v6 = size > 0 && *at == '[';
-    const char *host_end = is_v6 ? memchr(at, ']', size) : memchr(at, ':', size);
-    size_t host_size = host_end ? (size_t)(host_end - at) : size;
-    if (is_v6 && host_end == NULL) return fail(why, "the URL's IPv6 address has no closing bracket");
-    const char *port = host_end ? host_end + is_v6 : at + size;
-    size_t port_size = size - (size_t)(port - at);
-    if (host_size - is_v6 == 0 || host_size >= sizeof(ret->host)) return fail(why, "the URL has no usable host");
-    if (port_size > 0 && (*port != ':' || port_size == 1 || port_size > 6)) return fail(why, "the URL's port is wrong");
-    snprintf(ret->host, sizeof(ret->host), "%.*s", (int)(host_size - is_v6), at + is_v6);
-    snprintf(ret->port, sizeof(ret->port), "%.*s", port_size ? (int)port_size - 1 : 2, port_size ? port + 1 : "80");
-    snprintf(ret->authority, sizeof(ret->authority), "%.*s", (int)size, at);
-    return true;
-}
-
-static bool parse_url(struct probe_url *ret, const char *url, char *why) {
-    static const char scheme[] = "http://";
-    if (strncmp(url, "https://", 8) == 0) {
-        return fail(why, "https is not supported yet; probe a server that runs with -dev by an http:// URL");
-    }
-    if (strncmp(url, scheme, sizeof(scheme) - 1) != 0) return fail(why, "%s: the URL has to begin with http://", url);
-    const char *at = url + sizeof(scheme) - 1;
-    size_t size = strcspn(at, "/?#");
-    snprintf(ret->path, sizeof(ret->path), "%s", at[size] == '/' && at[size + 1] ? at + size : "/derp");
-    if (strpbrk(ret->path, " \r\n")) return fail(why, "the URL's path has blanks in it");
-    return parse_authority(ret, at, size, why);
-}
-
 /* ---- bytes ---- */
 
-static bool wait_for(struct prober *p, short events, uint64_t deadline_ns, const char *step) {
-    uint64_t now_ns = sys_clock_ns();
-    int timeout_ms = deadline_ns > now_ns ? (int)((deadline_ns - now_ns + NS_PER_MS - 1) / NS_PER_MS) : 0;
-    struct pollfd pollfd = {.fd = p->fd, .events = events};
-    int rc = poll(&pollfd, 1, timeout_ms);
-    if (rc < 0 && errno == EINTR) return true;
-    if (rc > 0) return true;
-    return fail(p->why, "%s: nothing happened for %llu ms", step, (unsigned long long)(p->timeout_ns / NS_PER_MS));
-}
-
 static bool write_all(struct prober *p, const uint8_t *bytes, size_t size, const char *step) {
-    uint64_t deadline_ns = sys_clock_ns() + p->timeout_ns;
-    while (size > 0) {
-        ssize_t n = send(p->fd, bytes, size, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (n < 0 && errno == EAGAIN) {
-            if (!wait_for(p, POLLOUT, deadline_ns, step)) return false;
-            continue;
-        }
-        if (n < 0) return fail(p->why, "%s: %s", step, strerror(errno));
-        bytes += n;
-        size -= (size_t)n;
-    }
-    return true;
+    return channel_write(&p->channel, bytes, size, step);
 }
 
-/* Appends to the buffer at least one byte. */
-static bool read_some(struct prober *p, uint64_t deadline_ns, const char *step) {
-    if (p->at > 0) {
-        memmove(p->buffer, p->buffer + p->at, p->have - p->at);
-        p->have -= p->at;
-        p->at = 0;
-    }
-    for (;;) {
-        if (!wait_for(p, POLLIN, deadline_ns, step)) return false;
-        ssize_t n = recv(p->fd, p->buffer + p->have, BUFFER_SIZE - p->have, MSG_DONTWAIT);
-        if (n > 0) {
-            p->have += (size_t)n;
-            return true;
-        }
-        if (n == 0) return fail(p->why, "%s: the server closed the connection", step);
-        if (errno != EAGAIN && errno != EINTR) return fail(p->why, "%s: %s", step, strerror(errno));
-    }
+/* Appends to the buffer at least one byte. What was used is removed first, and one record always fits behind the
+ * rest. */
+static bool read_some(struct prober *p, const char *step) {
+    size_t size;
+    p->have -= p->at;
+    memmove(p->buffer, p->buffer + p->at, p->have);
+    p->at = 0;
+    if (BUFFER_SIZE - p->have < RECORD_INNER_MAX) return fail(p->why, "%s: the answer is too long", step);
+    if (!channel_read(&p->channel, p->buffer + p->have, BUFFER_SIZE - p->have, &size, step)) return false;
+    p->have += size;
+    return true;
 }
 
 /* ---- frames ---- */
 
 /* The next frame that is not one of those a server may send at any time. It is good until the next call. */
 static bool read_frame(struct prober *p, struct derp_frame_view *frame, const char *step) {
-    uint64_t deadline_ns = sys_clock_ns() + p->timeout_ns;
     for (;;) {
         struct reader in = reader_of(p->buffer + p->at, p->have - p->at);
         enum derp_stream_event event = derp_stream_next(&p->stream, &in, frame);
         p->at = p->have - reader_left(&in);
         if (event == DERP_STREAM_NEED_SPACE) derp_stream_give_space(&p->stream, p->space);
         if (event == DERP_STREAM_BAD) return fail(p->why, "%s: %s", step, derp_verdict_name(frame->verdict));
-        if (event == DERP_STREAM_NEED_INPUT && !read_some(p, deadline_ns, step)) return false;
+        if (event == DERP_STREAM_NEED_INPUT && !read_some(p, step)) return false;
         if (event == DERP_STREAM_FRAME && frame->type != DERP_KEEP_ALIVE && frame->type != DERP_HEALTH) return true;
     }
 }
@@ -153,41 +82,12 @@ static bool expect_frame(struct prober *p, enum derp_frame_type type, struct der
 
 /* ---- login ---- */
 
-static bool connect_to(struct prober *p, const struct probe_url *url, char *address_text, size_t address_size) {
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list;
-    int rc = getaddrinfo(url->host, url->port, &hints, &list);
-    if (rc != 0) return fail(p->why, "cannot look up %s: %s", url->host, gai_strerror(rc));
-    int error = 0;
-    p->fd = -1;
-    for (struct addrinfo *a = list; a && p->fd < 0; a = a->ai_next) {
-        int fd = socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC, IPPROTO_TCP);
-        struct timeval timeout = {.tv_sec = (time_t)(p->timeout_ns / NS_PER_S),
-                                  .tv_usec = (suseconds_t)(p->timeout_ns % NS_PER_S / 1000)};
-        if (fd >= 0) setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));  // bounds connect as well
-        if (fd >= 0 && connect(fd, a->ai_addr, a->ai_addrlen) == 0) {
-            char host[48];
-            getnameinfo(a->ai_addr, a->ai_addrlen, host, sizeof(host), NULL, 0, NI_NUMERICHOST);
-            snprintf(address_text, address_size, "%s port %s", host, url->port);
-            p->fd = fd;
-            continue;
-        }
-        error = errno;
-        if (fd >= 0) close(fd);
-    }
-    freeaddrinfo(list);
-    if (p->fd < 0) return fail(p->why, "cannot connect to %s: %s", url->authority, strerror(error));
-    int one = 1;
-    setsockopt(p->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-    return true;
-}
-
 static bool read_switch(struct prober *p) {
     struct http_scan scan = {0};
     struct http_answer answer;
-    uint64_t deadline_ns = sys_clock_ns() + p->timeout_ns;
     enum http_progress progress;
     do {
-        if (!read_some(p, deadline_ns, "upgrade")) return false;
+        if (!read_some(p, "upgrade")) return false;
         progress = http_answer_parse(&scan, p->buffer, p->have, &answer);
     } while (progress == HTTP_MORE);
     if (progress == HTTP_BAD) return fail(p->why, "upgrade: the answer is not HTTP: this is not a DERP server");
@@ -199,7 +99,7 @@ static bool read_switch(struct prober *p) {
     return true;
 }
 
-static bool ask_upgrade(struct prober *p, const struct probe_url *url, bool is_fast) {
+static bool ask_upgrade(struct prober *p, const struct channel_url *url, bool is_fast) {
     uint8_t head[1024];
     struct writer w = writer_of(head, sizeof(head));
     struct http_derp_request request = {.host = url->authority, .path = url->path, .is_fast_start = is_fast};
@@ -232,22 +132,24 @@ static bool log_in(struct prober *p, struct rng *rng) {
     return true;
 }
 
-static bool start(struct prober *p, const struct probe_url *url, bool is_fast, struct rng *rng,
-                  struct probe_report *report, uint64_t *took_ns) {
+static bool start(struct prober *p, const struct probe_options *options, const struct channel_url *url, bool is_fast,
+                  struct rng *rng, struct probe_report *report, uint64_t *took_ns) {
     key_generate(rng, &p->private_key);
     key_private_public(&p->private_key, &p->key);
     p->buffer = malloc(BUFFER_SIZE);
     p->space = malloc(DERP_CLIENT_LENGTH_MAX);
     if (p->buffer == NULL || p->space == NULL) return fail(p->why, "no memory");
     uint64_t start_ns = sys_clock_ns();
-    if (!connect_to(p, url, report->address, sizeof(report->address))) return false;
+    if (!channel_open(&p->channel, url, options->trust, p->timeout_ns, p->why)) return false;
+    memcpy(report->address, p->channel.address, sizeof(report->address));
+    report->has_metacert = p->channel.has_metacert;
     if (!ask_upgrade(p, url, is_fast) || !log_in(p, rng)) return false;
     *took_ns = sys_clock_ns() - start_ns;
     return true;
 }
 
 static void end(struct prober *p) {
-    if (p->fd >= 0) close(p->fd);
+    channel_close(&p->channel);
     box_key_wipe(&p->shared);
     key_private_wipe(&p->private_key);
     free(p->buffer);
@@ -326,13 +228,13 @@ static bool compare_servers(const struct prober *a, const struct prober *b) {
 }
 
 bool probe_run(const struct probe_options *options, struct rng *rng, struct probe_report *report, char *why) {
-    struct probe_url url;
-    struct prober a = {.fd = -1, .timeout_ns = options->timeout_ns, .why = why};
+    struct channel_url url;
+    struct prober a = {.channel = {.fd = -1}, .timeout_ns = options->timeout_ns, .why = why};
     struct prober b = a;
     memset(report, 0, sizeof(*report));
-    if (!parse_url(&url, options->url, why)) return false;
-    bool is_fine = start(&a, &url, false, rng, report, &report->login_normal_ns) &&
-                   start(&b, &url, true, rng, report, &report->login_fast_ns) && compare_servers(&a, &b) &&
+    if (!channel_url_parse(&url, options->url, why)) return false;
+    bool is_fine = start(&a, options, &url, false, rng, report, &report->login_normal_ns) &&
+                   start(&b, options, &url, true, rng, report, &report->login_fast_ns) && compare_servers(&a, &b) &&
                    ping(&a, rng, report) && pass_packets(&a, &b, rng, report);
     report->server = a.server;
     end(&a);

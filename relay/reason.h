@@ -10,42 +10,44 @@
 
 #include "core/base.h"
 
-#define DROP_REASONS(X)                                                                    \
-    X(UNKNOWN_DEST, "unknown_dest", "destination is not connected to this region")         \
-    X(UNKNOWN_DEST_ON_FWD, "unknown_dest_on_fwd", "forwarded by a mesh peer, not here")     \
-    X(GONE_DISCONNECTED, "gone_disconnected", "destination disconnected with it queued")    \
-    X(QUEUE_HEAD, "queue_head", "oldest of a full queue, for a newer one")                  \
-    X(QUEUE_TAIL, "queue_tail", "did not fit an empty queue")                               \
-    X(WRITE_ERROR, "write_error", "in a send that failed")                                  \
-    X(DUP_CLIENT, "dup_client", "several connections of the key, none of them active")      \
-    X(POOL_EMPTY, "pool_empty", "no packet memory left on the worker")                      \
-    X(LANE_FULL, "lane_full", "the destination's worker does not keep up")                  \
+#define DROP_REASONS(X)                                                                  \
+    X(UNKNOWN_DEST, "unknown_dest", "destination is not connected to this region")       \
+    X(UNKNOWN_DEST_ON_FWD, "unknown_dest_on_fwd", "forwarded by a mesh peer, not here")  \
+    X(GONE_DISCONNECTED, "gone_disconnected", "destination disconnected with it queued") \
+    X(QUEUE_HEAD, "queue_head", "oldest of a full queue, for a newer one")               \
+    X(QUEUE_TAIL, "queue_tail", "did not fit an empty queue")                            \
+    X(WRITE_ERROR, "write_error", "in a send that failed")                               \
+    X(DUP_CLIENT, "dup_client", "several connections of the key, none of them active")   \
+    X(POOL_EMPTY, "pool_empty", "no packet memory left on the worker")                   \
+    X(LANE_FULL, "lane_full", "the destination's worker does not keep up")               \
     X(STALE_ROUTE, "stale_route", "destination left while the packet was on its way")
 
-#define CLOSE_REASONS(X)                                                                    \
-    X(EOF, "eof", "the client closed")                                                      \
-    X(RECEIVE_ERROR, "receive_error", "the socket failed while reading")                    \
-    X(SEND_ERROR, "send_error", "the socket failed while writing")                          \
-    X(WRITE_TIMEOUT, "write_timeout", "the client took nothing for the write timeout")      \
-    X(FRAME_TOO_SHORT, "frame_too_short", "frame below the least length of its type")       \
-    X(FRAME_TOO_LONG, "frame_too_long", "frame above the greatest length of its type")      \
-    X(FRAME_LENGTH, "frame_length", "frame without the one length of its type")             \
+#define CLOSE_REASONS(X)                                                                     \
+    X(EOF, "eof", "the client closed")                                                       \
+    X(RECEIVE_ERROR, "receive_error", "the socket failed while reading")                     \
+    X(SEND_ERROR, "send_error", "the socket failed while writing")                           \
+    X(WRITE_TIMEOUT, "write_timeout", "the client took nothing for the write timeout")       \
+    X(FRAME_TOO_SHORT, "frame_too_short", "frame below the least length of its type")        \
+    X(FRAME_TOO_LONG, "frame_too_long", "frame above the greatest length of its type")       \
+    X(FRAME_LENGTH, "frame_length", "frame without the one length of its type")              \
     X(FRAME_FORBIDDEN, "frame_forbidden", "mesh frame from a client without the mesh key")   \
-    X(FRAME_UNSUPPORTED, "frame_unsupported", "mesh frame, and meshing is not built in yet") \
-    X(SHUTDOWN, "shutdown", "the relay stops")
+    X(TLS_BAD_RECORD, "tls_bad_record", "a TLS record that cannot be one, or does not open") \
+    X(TLS_ALERT, "tls_alert", "the client sent a fatal TLS alert")                           \
+    X(NO_MEMORY, "no_memory", "no packet memory to hold an incomplete TLS record")
 
-#define REFUSE_REASONS(X)                                                                   \
-    X(SESSIONS_FULL, "sessions_full", "oldest unfinished session, for a newer one")         \
-    X(TIMEOUT, "timeout", "no complete request or login in time")                           \
-    X(GONE, "gone", "the other side closed before a login")                                 \
-    X(HTTP_BAD, "http_bad", "not a request this server understands")                        \
-    X(HTTP_DONE, "http_done", "answered, and the connection was to close")                  \
+#define REFUSE_REASONS(X)                                                                    \
+    X(SESSIONS_FULL, "sessions_full", "oldest unfinished session, for a newer one")          \
+    X(TIMEOUT, "timeout", "no complete request or login in time")                            \
+    X(GONE, "gone", "the other side closed before a login")                                  \
+    X(TLS, "tls", "the TLS handshake failed")                                                \
+    X(TLS_BAD_RECORD, "tls_bad_record", "a TLS record that cannot be one, or does not open") \
+    X(HTTP_BAD, "http_bad", "not a request this server understands")                         \
+    X(HTTP_DONE, "http_done", "answered, and the connection was to close")                   \
     X(NOT_CLIENT_INFO, "not_client_info", "first frame is not a ClientInfo of legal length") \
-    X(BOX, "box", "the login box does not open with this server's key")                     \
+    X(BOX, "box", "the login box does not open with this server's key")                      \
     X(CLIENT_INFO, "client_info", "the login's JSON is not acceptable")                      \
-    X(BUFFERS_FULL, "buffers_full", "too many large logins or pages at once")               \
-    X(RELAY_FULL, "relay_full", "-max-connections is reached")                              \
-    X(RELAY_STOPS, "relay_stops", "the relay stops")
+    X(BUFFERS_FULL, "buffers_full", "too many large logins or pages at once")                \
+    X(RELAY_FULL, "relay_full", "-max-connections is reached")
 
 #define REASON_DROP_ENUM(name, label, text) DROP_##name,
 #define REASON_CLOSE_ENUM(name, label, text) CLOSE_##name,

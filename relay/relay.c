@@ -24,7 +24,7 @@ static size_t lane_cost(uint32_t items) {
 
 static size_t lanes_footprint(const struct limits *limits) {
     size_t per_worker = lane_cost(CONTROL_LANE_ITEMS) + lane_cost(left_items(limits)) + lane_cost(LIMIT_PARCELS);
-    return 2 * lane_cost(MAIN_LANE_ITEMS) + lane_cost(LIMIT_PARCELS) + lane_cost(CONTROL_LANE_ITEMS) +
+    return 3 * lane_cost(MAIN_LANE_ITEMS) + lane_cost(LIMIT_PARCELS) + lane_cost(CONTROL_LANE_ITEMS) +
            limits->workers_count * per_worker;
 }
 
@@ -38,6 +38,7 @@ static struct lane *make_lane(struct relay *relay, uint32_t items) {
 static void make_lanes(struct relay *relay) {
     relay->main_to_control = make_lane(relay, MAIN_LANE_ITEMS);
     relay->main_to_office = make_lane(relay, MAIN_LANE_ITEMS);
+    relay->office_to_front = make_lane(relay, MAIN_LANE_ITEMS);
     relay->front_to_control = make_lane(relay, LIMIT_PARCELS);
     relay->control_to_front = make_lane(relay, CONTROL_LANE_ITEMS);
     for (uint32_t i = 0; i < relay->options.limits.workers_count; i++) {
@@ -50,9 +51,8 @@ static void make_lanes(struct relay *relay) {
 /* ---- rings ---- */
 
 static struct ring_options ring_options_of(const struct relay_options *options, uint32_t thread_idx) {
-    struct ring_options ring = {.features_allowed = options->ring_features,
-                                .submissions_max = 64,
-                                .completions_max = 1024};
+    struct ring_options ring = {
+        .features_allowed = options->ring_features, .submissions_max = 64, .completions_max = 1024};
     if (thread_idx == THREAD_FRONT || thread_idx >= THREAD_WORKERS) {
         uint32_t sockets = thread_idx == THREAD_FRONT ? LIMIT_SESSIONS : options->limits.connections_max;
         ring.submissions_max = LIMIT_SUBMISSIONS;
@@ -110,13 +110,14 @@ size_t relay_budget(const struct limits *limits, struct budget_row rows[BUDGET_R
             "-packet-memory per worker");
     add_row(rows, &n, "worker", "connections", workers, pool_footprint((uint32_t)conns, sizeof(struct conn)),
             "-max-connections");
-    add_row(rows, &n, "worker", "peers", workers, arena_cost(conns * sizeof(struct peer)), "one per connection at most");
+    add_row(rows, &n, "worker", "peers", workers, arena_cost(conns * sizeof(struct peer)),
+            "one per connection at most");
     add_row(rows, &n, "worker", "who received from whom", workers, senders_footprint((uint32_t)conns * 4),
             "4 sources remembered per connection on average");
     add_row(rows, &n, "worker", "ring and receive buffers", workers, ring_footprint(&worker_ring),
-            "64 buffers of 16 KiB; 2 completions per connection");
+            "32 buffers of 32 KiB; 2 completions per connection");
     add_row(rows, &n, "front", "sessions, logins, parcels", 1, front_footprint(),
-            "1024 sessions, 8 large buffers, 256 parcels");
+            "512 sessions, 8 large buffers, 128 parcels");
     add_row(rows, &n, "front", "ring and receive buffers", 1, ring_footprint(&front_ring), "as a worker's");
     add_row(rows, &n, "control", "books and presence", 1, control_footprint((uint32_t)workers, (uint32_t)conns),
             "one place per connection and worker");
@@ -187,6 +188,7 @@ static void make_thread_states(struct relay *relay) {
 static void make_front(struct relay *relay, uint64_t now_ns) {
     struct front_links links = {.to_control = relay->front_to_control,
                                 .from_control = relay->control_to_front,
+                                .from_office = relay->office_to_front,
                                 .workers_count = relay->options.limits.workers_count,
                                 .control_ring = relay->rings[THREAD_CONTROL],
                                 .office_ring = relay->rings[THREAD_OFFICE],
@@ -212,6 +214,16 @@ static void make_control(struct relay *relay) {
     }
     control_init(&relay->control, &relay->arenas[THREAD_CONTROL], limits->connections_max, limits->connections_max,
                  &relay->directory, &links, relay->rings[THREAD_CONTROL], relay->metrics[THREAD_CONTROL]);
+}
+
+static void make_office(struct relay *relay, uint64_t now_ns) {
+    struct office_links links = {.from_main = relay->main_to_office,
+                                 .to_front = relay->office_to_front,
+                                 .front_ring = relay->rings[THREAD_FRONT],
+                                 .certs = relay->options.certs,
+                                 .log_lanes = relay->log_lanes,
+                                 .log_lanes_count = relay->threads_count};
+    office_init(&relay->office, relay->rings[THREAD_OFFICE], &links, now_ns);
 }
 
 static void make_worker(struct relay *relay, uint32_t idx, uint64_t now_ns) {
@@ -251,7 +263,7 @@ bool relay_init(struct relay *relay, const struct relay_options *options, uint64
                    &relay->rngs[THREAD_CONTROL]);
     make_front(relay, now_ns);
     make_control(relay);
-    office_init(&relay->office, relay->rings[THREAD_OFFICE], relay->main_to_office, relay->log_lanes, relay->threads_count);
+    make_office(relay, now_ns);
     for (uint32_t i = 0; i < limits->workers_count; i++) make_worker(relay, i, now_ns);
     seal_memory(relay);
     return true;

@@ -1,7 +1,7 @@
 /* relay.h - the house put together: threads' states, lanes between them, memory, in one object without threads.
  *
- * relay/main.c gives each part a thread and a real ring; the simulator calls the same step functions one after the other
- * on virtual time. Neither knows how the parts are wired: that is here, and only here.
+ * relay/main.c gives each part a thread and a real ring; the simulator calls the same step functions one after the
+ * other on virtual time. Neither knows how the parts are wired: that is here, and only here.
  *
  * Order of life: relay_init, then each part's steps, relay_stop, until control, front and workers say is_stopped,
  * relay_stop_office, until it says so too, then relay_fini.
@@ -30,6 +30,7 @@ enum { RELAY_THREADS_MAX = THREAD_WORKERS + LIMIT_WORKERS_MAX };
 struct relay_options {
     struct limits limits;
     struct front_options front;
+    struct certs *certs;  // NULL: no TLS; the office's from relay_init on
     unsigned ring_features;
     uint64_t write_timeout_ns;
     uint64_t rng_seed;  // for simulation; 0: the system's generator
@@ -47,6 +48,7 @@ struct relay {
     struct log_lane *log_lanes[RELAY_THREADS_MAX];
     struct lane *main_to_control;
     struct lane *main_to_office;
+    struct lane *office_to_front;
     struct lane *front_to_control;
     struct lane *control_to_front;
     struct lane *control_to_worker[LIMIT_WORKERS_MAX];

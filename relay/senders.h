@@ -10,8 +10,8 @@
  * The race with departures is closed by order: the worker records the pair first and reads the directory afterwards; if
  * the source is not there any more it is told at once (relay/conn.c). Control un-publishes before it mails GONE.
  *
- * Bounded: when no pair is free the new one is not kept, which is counted in `forgotten`, and that receiver will not hear
- * of that departure, as if it had been told already (clients also notice by silence).
+ * Bounded: when no pair is free the new one is not kept, which is counted in `forgotten`, and that receiver will not
+ * hear of that departure, as if it had been told already (clients also notice by silence).
  * Threads: thread-local to a worker. Memory: worker's arena. Nothing is told twice: telling forgets.
  */
 #pragma once

@@ -1,21 +1,34 @@
 /* session.h - one socket at the door, between accept and hand-over. Private to the front (front*.c).
  *
- * Memory: its own input buffer holds a request head or a usual ClientInfo; a large ClientInfo, or a large page, takes one
- * of the front's few large buffers until the session ends.
+ *   front.c         the thread: accepting, phases, mail, timers
+ *   front_io.c      bytes of the socket <-> s->in and s->out, in the clear or through TLS
+ *   front_login.c   from a request for /derp to a packed connection
+ *   front_pages.c   everything else that HTTP asks for
+ *
+ * Whatever the transport, phases see plaintext: s->in holds what has been received and not been consumed, s->out what
+ * is to be sent. With TLS the bytes of the socket are collected in s->raw, of which whole records are opened into
+ * s->in while there is room, and s->out is sealed piece by piece into s->sealed.
+ *
+ * Memory: the session's own buffers, touched as they are used; a large ClientInfo, or a large page, takes one of the
+ * front's few large buffers until the session ends. wolfSSL's objects live from the first byte until the handshake
+ * ends.
  */
 #pragma once
 
 #include "core/ring.h"
 #include "core/sys.h"
 #include "core/wheel.h"
+#include "proto/handshake.h"
 #include "proto/http.h"
 #include "proto/login.h"
+#include "proto/record.h"
 #include "relay/conn_value.h"
 #include "relay/reason.h"
 
 struct front;
 
 enum session_phase {
+    SESSION_HANDSHAKE,   // TLS: no plaintext yet
     SESSION_HEAD,        // collecting a request head
     SESSION_RESPONDING,  // an answer is under way; then HEAD again, or close
     SESSION_LOGIN,       // ServerKey is under way or sent; collecting ClientInfo
@@ -25,7 +38,10 @@ enum session_phase {
 
 enum {
     SESSION_OUT_SIZE = 4096,
-    SESSION_LARGE_SIZE = DERP_HEADER_SIZE + LIMIT_CLIENT_INFO_SIZE_MAX,
+    SESSION_IN_SIZE = LIMIT_LOGIN_REST_MAX,  // a head that is not complete, and one more record
+    SESSION_RAW_SIZE = LIMIT_RECORD_SIZE_MAX,
+    SESSION_SEALED_SIZE = HANDSHAKE_OUT_MAX,
+    SESSION_LARGE_SIZE = DERP_HEADER_SIZE + LIMIT_CLIENT_INFO_SIZE_MAX + LIMIT_RECORD_SIZE_MAX,
 };
 
 /* What an accepted ClientInfo leaves behind. */
@@ -43,21 +59,33 @@ struct session {
     struct net_address remote;
     uint64_t accepted_ns;
     enum session_phase phase;
+    enum conn_transport transport;
     struct http_scan scan;
     bool is_receiving;
+    bool is_sending;
     bool is_close_after_send;
     bool is_not_ideal;
-    uint8_t *large;     // the large buffer it holds, or NULL
-    uint8_t *in;        // own_in or large
-    uint32_t in_size;   // bytes there
-    uint32_t in_room;   // bytes that fit
-    uint8_t *out;       // own_out or large
-    uint32_t out_size;  // bytes to send; 0: nothing
-    uint32_t out_sent;
+    uint8_t close_alert;          // TLS: enum record_alert; close_notify unless a record was bad
+    struct handshake *handshake;  // until it is done or has failed
+    struct record record;         // TLS, after the handshake
+    uint8_t *large;               // the large buffer it holds, or NULL
+    uint8_t *in;                  // own_in or large
+    uint32_t in_size;             // bytes there
+    uint32_t in_room;             // bytes that fit
+    uint8_t *out;                 // own_out or large; one byte more than out_size may be written
+    uint32_t out_size;            // bytes to send; 0: nothing
+    uint32_t out_sent;            // TLS: sealed
+    uint32_t raw_size;
+    uint32_t sealed_size;
+    uint32_t sealed_sent;
     struct session_login login;
-    uint8_t own_in[HTTP_HEAD_SIZE_MAX];
-    uint8_t own_out[SESSION_OUT_SIZE];
+    uint8_t own_in[SESSION_IN_SIZE];
+    uint8_t own_out[SESSION_OUT_SIZE + 1];
+    uint8_t raw[SESSION_RAW_SIZE];
+    uint8_t sealed[SESSION_SEALED_SIZE];
 };
+
+/* ---- front.c ---- */
 
 /* Ends the session; counted once. */
 void session_refuse(struct front *f, struct session *s, enum refuse_reason reason);
@@ -65,27 +93,48 @@ void session_refuse(struct front *f, struct session *s, enum refuse_reason reaso
 /* Sets the phase and its deadline. */
 void session_enter(struct front *f, struct session *s, enum session_phase phase, uint64_t timeout_ns);
 
-/* Starts sending out[0..out_size), out_size > 0. */
-void session_send(struct front *f, struct session *s);
-
 /* Makes s->large one of the front's SESSION_LARGE_SIZE buffers; false when none is free. Given back at the end. */
 must_use bool session_take_large(struct front *f, struct session *s);
 
-/* Removes the first `size` bytes of the input. */
+/* ---- front_io.c ---- */
+
+/* Asks for more bytes, unless asked already or there is no room for any. */
+void session_receive(struct front *f, struct session *s);
+
+/* Received bytes: to s->in, or to s->raw for session_pull. */
+void session_take_bytes(struct session *s, const uint8_t *bytes, size_t size);
+
+/* TLS: goes on with the handshake, or opens records into s->in as far as there is room. May change the phase to HEAD,
+ * and may refuse the session. Plain: nothing. */
+void session_pull(struct front *f, struct session *s);
+
+/* Removes the first `size` bytes of s->in. */
 void session_consume(struct session *s, size_t size);
+
+/* Starts sending out[0..out_size), out_size > 0; session_on_sent says when all of it is gone. */
+void session_send(struct front *f, struct session *s);
+
+/* A send has ended well. True when nothing is left to send. */
+must_use bool session_on_sent(struct front *f, struct session *s, uint32_t size);
+
+/* Just before closing: TLS's goodbye, if nothing is under way. */
+void session_say_goodbye(struct front *f, struct session *s);
 
 /* ---- front_pages.c ---- */
 
 /* Answers a request that is not an upgrade: fills s->out and sets s->is_close_after_send. */
 void session_answer(struct front *f, struct session *s, const struct http_request *request);
 
+/* Answers with a status and a sentence, and closes afterwards. */
+void session_answer_error(struct session *s, uint16_t status, const char *text);
+
 /* ---- front_login.c ---- */
 
 /* A request for /derp: answers 101 and ServerKey, or ServerKey only, or an error; sets the phase. */
 void session_upgrade(struct front *f, struct session *s, const struct http_request *request);
 
-/* Phase LOGIN, after bytes have come: true when the ClientInfo was complete and accepted (phase is HANDOVER then), false
- * when more is needed or the session was refused. */
+/* Phase LOGIN, after bytes have come: true when the ClientInfo was complete and accepted (phase is HANDOVER then),
+ * false when more is needed or the session was refused. */
 must_use bool session_login_step(struct front *f, struct session *s);
 
 /* The connection that an accepted login becomes, all but its fd. Blobs of *value point into the session. */

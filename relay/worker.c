@@ -62,7 +62,9 @@ static void on_go(struct worker *w, const struct mail *mail) {
     struct peer *peer = peer_at(w, mail->where);
     struct conn *conn = peer ? peer->conns : NULL;
     while (conn && conn->v.conn_id != mail->conn_id) conn = conn->r.peer_next;
-    if (conn) conn_start(w, conn);
+    if (conn == NULL || conn->r.is_closing) return;
+    conn->r.start_next = w->to_start;
+    w->to_start = conn;
 }
 
 static void on_release(struct worker *w, const struct mail *mail) {
@@ -88,9 +90,10 @@ static void on_mail(struct worker *w, const struct mail *mail) {
         case MAIL_STOP: w->is_stopped = true; return;
         case MAIL_LOGIN:
         case MAIL_PARCEL_BACK:
+        case MAIL_IDENTITY:
         case MAIL_LEFT: break;
     }
-    CHECK(!"mail that a worker does not get");
+    BUG("mail that a worker does not get");
 }
 
 static void phase_events(struct worker *w) {
@@ -102,13 +105,19 @@ static void phase_events(struct worker *w) {
     }
 }
 
-/* Handling mail may parse packets, whose destinations may ask for mail: once is enough. */
+/* Only moves values about: nothing here parses packets, so that forwarding one may call it. */
 void worker_take_mail(struct worker *w) {
     struct mail mail;
-    if (w->is_taking_mail) return;
-    w->is_taking_mail = true;
     while (lane_pop(w->links.from_control, &mail)) on_mail(w, &mail);
-    w->is_taking_mail = false;
+}
+
+/* Starting parses what came behind the login, whose destinations may bring more to start. */
+static void phase_start(struct worker *w) {
+    struct conn *conn;
+    while ((conn = w->to_start) != NULL) {
+        w->to_start = conn->r.start_next;
+        conn_start(w, conn);
+    }
 }
 
 static void phase_timers(struct worker *w) {
@@ -148,11 +157,13 @@ uint64_t worker_step(struct worker *w, uint64_t now_ns) {
     w->now_ns = now_ns;
     phase_events(w);
     worker_take_mail(w);
+    phase_start(w);
     phase_timers(w);
     phase_flush(w);
     flush_lanes(w);
     stat_add(&w->metrics->passes, 1);
     stat_set(&w->metrics->packet_memory_bytes, w->packets.bytes_taken);
+    stat_set(&w->metrics->senders_forgotten, w->senders.forgotten);
     return w->dirty ? now_ns + NS_PER_MS : wheel_next_ns(&w->wheel);
 }
 

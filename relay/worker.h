@@ -61,14 +61,15 @@ struct worker {
     struct peer *peers;
     uint32_t peers_count;
     struct senders senders;
+    struct conn *to_start;  // GO has come; started after the mail, so that starting may itself ask for mail
     struct conn *dirty;
     const struct directory *directory;
     struct worker_links links;
     uint64_t write_timeout_ns;
     bool has_mail_for_control;
     bool has_mail_for_front;
-    bool is_taking_mail;
     bool is_stopped;
+    uint8_t scratch[LIMIT_RECORD_SIZE_MAX];  // records are opened here when there is no slot for them
     struct ring_event events[LIMIT_EVENTS_PER_PASS];
 };
 

@@ -3,6 +3,7 @@ package interop
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"testing"
 	"time"
 
@@ -24,10 +25,30 @@ type client struct {
 func connect(t *testing.T, s *relay.Server) *client {
 	t.Helper()
 	priv := key.NewNode()
-	dc, err := derphttp.NewClient(priv, s.URL("/derp"), t.Logf, netmon.NewStatic())
+	return attach(t, newClient(t, s, priv), priv)
+}
+
+// newClient is the library's client before it connects.
+func newClient(t *testing.T, s *relay.Server, priv key.NodePrivate) *derphttp.Client {
+	t.Helper()
+	url := s.URL("/derp")
+	if s.TLS != nil {
+		url = tlsURL(t, s)
+	}
+	dc, err := derphttp.NewClient(priv, url, t.Logf, netmon.NewStatic())
 	if err != nil {
 		t.Fatal(err)
 	}
+	if s.TLS != nil {
+		dc.TLSConfig = &tls.Config{RootCAs: s.TLS.Roots}
+		dc.SetURLDialer(dialInstead(s.Addr))
+	}
+	return dc
+}
+
+// attach connects a client and reads for it from then on.
+func attach(t *testing.T, dc *derphttp.Client, priv key.NodePrivate) *client {
+	t.Helper()
 	c := &client{Client: dc, pub: priv.Public(), msgs: make(chan derp.ReceivedMessage, 128)}
 	ctx, cancel := context.WithTimeout(context.Background(), wait)
 	defer cancel()

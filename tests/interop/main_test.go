@@ -28,6 +28,7 @@ RINGRELAY_IDLE=1 adds the test that idles for more than two minutes.
 var (
 	program relay.Program // what private servers are started from
 	shared  *relay.Server // one instance for all tests that do not count
+	scratch string        // folder of the whole run
 )
 
 func TestMain(m *testing.M) {
@@ -43,25 +44,30 @@ func run(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "%v\n", err)
 		return 1
 	}
-	dir, err := os.MkdirTemp("", "interop")
+	scratch, err = os.MkdirTemp("", "interop")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer os.RemoveAll(dir)
-	shared, err = relay.Start(program, relay.Options{KeyFile: filepath.Join(dir, "derper.key")})
+	defer os.RemoveAll(scratch)
+	shared, err = relay.Start(program, relay.Options{KeyFile: filepath.Join(scratch, "derper.key")})
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "interop: starting the shared server: %v\n", err)
 		return 1
 	}
 	code := m.Run()
-	died := shared.Exited()
-	if err := shared.Stop(5 * time.Second); err != nil {
-		fmt.Fprintf(os.Stderr, "interop: stopping the shared server: %v\n", err)
-		return 1
-	}
-	if code != 0 && !died {
-		fmt.Fprintf(os.Stderr, "interop: log of the shared server:\n%s\n", shared.Log())
+	for _, s := range []*relay.Server{shared, sharedTLSServer} {
+		if s == nil {
+			continue // no test wanted TLS
+		}
+		died := s.Exited()
+		if err := s.Stop(5 * time.Second); err != nil {
+			fmt.Fprintf(os.Stderr, "interop: stopping a shared server: %v\n", err)
+			return 1
+		}
+		if code != 0 && !died {
+			fmt.Fprintf(os.Stderr, "interop: log of a shared server:\n%s\n", s.Log())
+		}
 	}
 	return code
 }

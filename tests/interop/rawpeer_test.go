@@ -34,9 +34,17 @@ func dialRawWindow(t *testing.T, s *relay.Server, receiveBuffer int) *rawPeer {
 	if err != nil {
 		t.Fatalf("dial: %v", err)
 	}
-	t.Cleanup(func() { c.Close() })
+	if s.TLS != nil {
+		return newPeer(t, mustHandshake(t, c.Conn, s.TLSConfig()))
+	}
+	return newPeer(t, c.Conn)
+}
+
+// newPeer takes a connection over.
+func newPeer(t *testing.T, nc net.Conn) *rawPeer {
+	t.Cleanup(func() { nc.Close() })
 	priv := key.NewNode()
-	return &rawPeer{Conn: c, priv: priv, pub: priv.Public()}
+	return &rawPeer{Conn: wire.New(nc, wait), priv: priv, pub: priv.Public()}
 }
 
 // fastStart connects and goes up to and including ServerKey.

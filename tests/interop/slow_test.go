@@ -81,9 +81,19 @@ func TestIdleConnection(t *testing.T) {
 		t.Skip("takes more than two minutes; set RINGRELAY_IDLE=1")
 	}
 	t.Parallel()
+	t.Run("plain", func(t *testing.T) {
+		t.Parallel()
+		idle(t, login(t, shared))
+	})
+	t.Run("TLS", func(t *testing.T) {
+		t.Parallel()
+		idle(t, login(t, sharedTLS(t)))
+	})
+}
+
+func idle(t *testing.T, p *rawPeer) {
 	const least, most, idle = 60 * time.Second, 65 * time.Second, 131 * time.Second
 	const early, late = 100 * time.Millisecond, 1500 * time.Millisecond // clocks and scheduling
-	p := login(t, shared)
 	start := time.Now()
 	for previous := start; ; {
 		end := start.Add(idle)

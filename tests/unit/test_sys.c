@@ -431,7 +431,7 @@ static char path_buffer[512];
 
 static int make_directory(void **state) {
     (void)state;
-    (void)strcpy(directory, "/tmp/ringrelay-test-XXXXXX");
+    snprintf(directory, sizeof(directory), "/tmp/ringrelay-test-XXXXXX");
     return mkdtemp(directory) != NULL ? 0 : -1;
 }
 
@@ -536,7 +536,7 @@ static void test_file_write_failure_leaves_nothing(void **state) {
 /* A disk that is full, in the shape of a limit of the process. */
 static int write_beyond_the_limit(void) {
     static const uint8_t bytes[8192];
-    (void)signal(SIGXFSZ, SIG_IGN);
+    if (sigaction(SIGXFSZ, &(struct sigaction){.sa_handler = SIG_IGN}, NULL) != 0) return EXIT_SKIP;
     if (setrlimit(RLIMIT_FSIZE, &(struct rlimit){.rlim_cur = 4096, .rlim_max = 4096}) != 0) return EXIT_SKIP;
     return sys_file_write(path_of("f"), bytes, sizeof(bytes), 0600) == -EFBIG ? 0 : 1;
 }

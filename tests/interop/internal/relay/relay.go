@@ -45,6 +45,8 @@ type Program struct {
 type Options struct {
 	Host    string // listen address without port; default 127.0.0.1
 	KeyFile string // required: both programs are given a key file
+	TLS     *TLS   // nil: plain HTTP
+	Args    []string
 }
 
 const (
@@ -59,6 +61,7 @@ var ErrExited = errors.New("server exited during start")
 type Server struct {
 	Kind Kind
 	Addr string // host:port
+	TLS  *TLS   // nil: plain HTTP
 
 	cmd    *exec.Cmd
 	log    logBuffer
@@ -92,18 +95,26 @@ func Start(p Program, o Options) (*Server, error) {
 
 func arguments(p Program, o Options, addr string) []string {
 	args := []string{"-a", addr, "-c", o.KeyFile}
-	if p.Kind == Ringrelay {
+	switch {
+	case o.TLS != nil:
+		args = append(args, tlsArguments(o.TLS)...)
+	case p.Kind == Ringrelay:
 		args = append([]string{"-dev"}, args...)
-	} else {
+	}
+	if p.Kind == Derper {
 		// Not -dev: that forces port 3340 and a throw-away key. Any port
 		// other than 443 is served as plain HTTP anyway.
-		args = append(args, "-stun=false", "-mesh-psk-file=")
+		args = append(args, "-mesh-psk-file=")
 	}
-	return append(args, p.Args...)
+	if p.Kind == Derper || o.TLS != nil {
+		args = append(args, "-stun=false")
+	}
+	args = append(args, p.Args...)
+	return append(args, o.Args...)
 }
 
 func start(p Program, o Options, addr string) (*Server, error) {
-	s := &Server{Kind: p.Kind, exited: make(chan struct{})}
+	s := &Server{Kind: p.Kind, TLS: o.TLS, exited: make(chan struct{})}
 	if p.Kind == Derper {
 		s.Addr = addr
 	}
@@ -167,8 +178,7 @@ func (s *Server) answers(ctx context.Context) bool {
 	if err != nil {
 		return false
 	}
-	req.Close = true
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := s.HTTPClient().Do(req)
 	if err != nil {
 		return false
 	}
@@ -182,7 +192,12 @@ func (s *Server) answers(ctx context.Context) bool {
 }
 
 // URL returns the address of a page.
-func (s *Server) URL(path string) string { return "http://" + s.Addr + path }
+func (s *Server) URL(path string) string {
+	if s.TLS != nil {
+		return "https://" + s.Addr + path
+	}
+	return "http://" + s.Addr + path
+}
 
 // Log returns everything the process printed so far.
 func (s *Server) Log() string { return s.log.String() }

@@ -4,16 +4,9 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"net/http"
 	"strconv"
 	"strings"
-	"time"
 )
-
-var varzClient = &http.Client{
-	Timeout:   10 * time.Second,
-	Transport: &http.Transport{DisableKeepAlives: true},
-}
 
 // Varz reads /debug/varz: "name{labels}" to value. Comment lines are left out.
 func (s *Server) Varz() (map[string]float64, error) {
@@ -43,7 +36,7 @@ func (s *Server) Varz() (map[string]float64, error) {
 
 // VarzText is the page as served.
 func (s *Server) VarzText() (string, error) {
-	resp, err := varzClient.Get(s.URL("/debug/varz"))
+	resp, err := s.HTTPClient().Get(s.URL("/debug/varz"))
 	if err != nil {
 		return "", err
 	}

@@ -71,7 +71,12 @@ func Dial(addr string, wait time.Duration, receiveBuffer int) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Conn{Conn: nc, br: bufio.NewReader(nc), wait: wait}, nil
+	return New(nc, wait), nil
+}
+
+// New does the same with a connection that there is already.
+func New(nc net.Conn, wait time.Duration) *Conn {
+	return &Conn{Conn: nc, br: bufio.NewReader(nc), wait: wait}
 }
 
 // Reader is the buffered reader, for handing the connection to a client library.

@@ -1,0 +1,219 @@
+#include "core/check.h"
+#include "relay/conn_io.h"
+#include "relay/peer.h"
+#include "relay/worker.h"
+
+static void arm_write_timer(struct worker *w, struct conn *conn) {
+    if (w->write_timeout_ns == 0) return;
+    conn->v.write_deadline_ns = w->now_ns + w->write_timeout_ns;
+    wheel_arm(&w->wheel, &conn->r.write_timer, conn->v.write_deadline_ns);
+}
+
+static void send_rest(struct worker *w, struct conn *conn) {
+    struct packet *chunk = conn->r.sending;
+    ring_send(w->ring, &conn->r.socket, chunk->frame + chunk->sent, chunk->size - chunk->sent);
+    stat_add(&w->metrics->sends, 1);
+}
+
+void conn_make_dirty(struct worker *w, struct conn *conn) {
+    if (conn->r.is_dirty || conn->r.is_closing) return;
+    conn->r.is_dirty = true;
+    conn->r.dirty_next = w->dirty;
+    w->dirty = conn;
+}
+
+/* ---- sealing: the only copy on the way out ---- */
+
+static bool is_tls(const struct conn *conn) { return conn->v.transport == TRANSPORT_TLS; }
+
+static bool fits(const struct conn *conn, const struct writer *room, size_t size) {
+    return (is_tls(conn) ? record_room_needed(&conn->r.record, size) : size) <= writer_left(room);
+}
+
+/* Bytes that fit. bytes[size] has to be writable (a TLS record ends with its type). */
+static void seal(struct worker *w, struct conn *conn, struct writer *room, uint8_t *bytes, size_t size) {
+    if (!is_tls(conn)) {
+        writer_copy(room, bytes, size);
+        return;
+    }
+    stat_add(&w->metrics->records_sealed, (size + RECORD_PLAIN_MAX - 1) / RECORD_PLAIN_MAX);
+    if (!record_seal(&conn->r.record, room, bytes, size)) conn_close(w, conn, CLOSE_NO_MEMORY);
+}
+
+void conn_send_alert(struct worker *w, struct conn *conn, uint8_t alert) {
+    struct packet *packet = packet_take(&w->packets, RECORD_ALERT_SIZE);
+    if (packet == NULL) return;
+    struct writer room = writer_of(packet->frame, RECORD_ALERT_SIZE);
+    if (!record_seal_alert(&conn->r.record, &room, (enum record_alert)alert)) {
+        packet_give(&w->packets, packet);
+        return;
+    }
+    packet->size = RECORD_ALERT_SIZE;
+    conn->r.sending = packet;
+    ring_send(w->ring, &conn->r.socket, packet->frame, packet->size);
+}
+
+static void seal_urgent(struct worker *w, struct conn *conn, struct writer *room) {
+    while (!queue_is_empty(&conn->r.urgent) && fits(conn, room, conn->r.urgent.head->size)) {
+        struct packet *packet = queue_pop(&conn->r.urgent);
+        seal(w, conn, room, packet->frame, packet->size);
+        packet_give(&w->packets, packet);
+    }
+}
+
+/* A pong and a keep-alive share a record. */
+static void seal_small(struct worker *w, struct conn *conn, struct writer *room) {
+    uint8_t bytes[2 * DERP_HEADER_SIZE + DERP_PING_SIZE + 1];
+    struct writer small = writer_of(bytes, sizeof(bytes) - 1);
+    if (!fits(conn, room, sizeof(bytes))) return;
+    if (conn->v.is_pong_owed) {
+        derp_write_pong(&small, conn->v.pong);
+        conn->v.is_pong_owed = false;
+        stat_add(&w->metrics->sent_pong, 1);
+    }
+    if (conn->r.is_keepalive_due) {
+        derp_write_keep_alive(&small);
+        conn->r.is_keepalive_due = false;
+        stat_add(&w->metrics->keep_alives_sent, 1);
+    }
+    size_t size = (size_t)(small.at - bytes);
+    if (size > 0 || (is_tls(conn) && record_owes(&conn->r.record))) seal(w, conn, room, bytes, size);
+}
+
+/* The same news waits already. It will go out behind the packets that are being sealed now. */
+static bool is_gone_waiting(const struct conn *conn, const struct node_key *key) {
+    for (const struct packet *packet = conn->r.urgent.head; packet; packet = packet->next) {
+        bool is_gone = packet->frame[0] == DERP_PEER_GONE;
+        if (is_gone && memcmp(packet->frame + DERP_HEADER_SIZE, key->bytes, KEY_SIZE) == 0) return true;
+    }
+    return false;
+}
+
+/* The first packet of a source makes the connection a holder of it. If the source left between its packet and now, its
+ * GONE has passed already, so the directory is asked (after the pair is noted: relay/senders.h). What such a source has
+ * left behind is reported once per chunk: the report has to come behind the last of its packets. */
+static void note_sender(struct worker *w, struct conn *conn, const struct packet *packet) {
+    struct node_key src;
+    memcpy(src.bytes, packet->frame + DERP_HEADER_SIZE, KEY_SIZE);
+    if (!senders_note(&w->senders, &conn->r.senders, &src)) return;
+    if (directory_find(w->directory, &src) != ROUTE_NONE) return;
+    senders_forget(&w->senders, &conn->r.senders, &src);
+    if (!is_gone_waiting(conn, &src)) conn_send_peer_gone(w, conn, &src, DERP_GONE_DISCONNECTED);
+}
+
+static void seal_packets(struct worker *w, struct conn *conn, struct packet *chunk, struct writer *room) {
+    struct queue *queue = &conn->r.peer->queue;
+    while (!queue_is_empty(queue) && fits(conn, room, queue->head->size)) {
+        struct packet *packet = queue_pop(queue);
+        enum packet_kind kind = packet->is_disco ? KIND_DISCO : KIND_OTHER;
+        seal(w, conn, room, packet->frame, packet->size);
+        chunk->relayed[kind]++;
+        chunk->relayed_bytes[kind] += packet->size - DERP_SEND_HEAD_SIZE;
+        metrics_queue_time(w->metrics, w->now_ns - packet->enqueued_ns);
+        note_sender(w, conn, packet);
+        packet_give(&w->packets, packet);
+    }
+    metrics_observe_frames(w->metrics, chunk->relayed[KIND_DISCO] + chunk->relayed[KIND_OTHER]);
+}
+
+static void account_sent(struct worker *w, struct conn *conn, const struct packet *chunk) {
+    uint32_t count = chunk->relayed[KIND_DISCO] + chunk->relayed[KIND_OTHER];
+    uint32_t bytes = chunk->relayed_bytes[KIND_DISCO] + chunk->relayed_bytes[KIND_OTHER];
+    stat_add(&w->metrics->packets_sent, count);
+    stat_add(&w->metrics->bytes_sent, bytes);
+    conn->v.packets_sent += count;
+    conn->v.bytes_sent += bytes;
+}
+
+void conn_on_sent(struct worker *w, struct conn *conn, const struct ring_event *event) {
+    struct packet *chunk = conn->r.sending;
+    if (event->result <= 0) {
+        conn_close(w, conn, CLOSE_SEND_ERROR);
+        return;
+    }
+    chunk->sent += (uint32_t)event->result;
+    conn->r.was_short = chunk->sent < chunk->size;
+    if (conn->r.was_short) {
+        arm_write_timer(w, conn);
+        send_rest(w, conn);
+        return;
+    }
+    account_sent(w, conn, chunk);
+    wheel_disarm(&w->wheel, &conn->r.write_timer);
+    conn->v.write_deadline_ns = 0;
+    conn->r.sending = NULL;
+    packet_give(&w->packets, chunk);
+    conn_make_dirty(w, conn);
+}
+
+static bool is_active(const struct conn *conn) { return conn->r.peer->active == conn; }
+
+static bool has_work(const struct conn *conn) {
+    return !queue_is_empty(&conn->r.urgent) || conn->v.is_pong_owed || conn->r.is_keepalive_due ||
+           (is_tls(conn) && record_owes(&conn->r.record)) || (is_active(conn) && !queue_is_empty(&conn->r.peer->queue));
+}
+
+/* Small when little waits or the receiver is slow, else as much as one slot holds. Small ones share a page. */
+static struct packet *take_chunk(struct worker *w, const struct conn *conn) {
+    const struct queue *queue = &conn->r.peer->queue;
+    size_t waiting = conn->r.urgent.bytes + (is_active(conn) ? queue->bytes : 0);
+    bool is_large = waiting > LIMIT_CHUNK_SMALL && !conn->r.was_short;
+    size_t first = is_active(conn) && queue->head ? queue->head->size : 0;
+    size_t first_sealed = is_tls(conn) ? record_sealed_size(first) + RECORD_KEY_UPDATE_SIZE : first;
+    size_t size = is_large ? LIMIT_CHUNK_MAX : LIMIT_CHUNK_SMALL;
+    return packet_take(&w->packets, max_of(size, first_sealed));
+}
+
+void conn_flush(struct worker *w, struct conn *conn) {
+    if (!conn->v.is_started || conn->r.sending || !has_work(conn)) return;
+    struct packet *chunk = take_chunk(w, conn);
+    if (chunk == NULL) {
+        conn_make_dirty(w, conn);
+        return;
+    }
+    struct writer room = writer_of(chunk->frame, packet_capacity(chunk));
+    seal_urgent(w, conn, &room);
+    seal_small(w, conn, &room);
+    if (is_active(conn)) seal_packets(w, conn, chunk, &room);
+    chunk->size = packet_capacity(chunk) - (uint32_t)writer_left(&room);
+    CHECK(writer_ok(&room));
+    if (conn->r.is_closing || chunk->size == 0) {
+        packet_give(&w->packets, chunk);
+        return;
+    }
+    conn->r.sending = chunk;
+    arm_write_timer(w, conn);
+    send_rest(w, conn);
+}
+
+void conn_send_peer_gone(struct worker *w, struct conn *conn, const struct node_key *key,
+                         enum derp_gone_reason reason) {
+    size_t size = DERP_HEADER_SIZE + DERP_PEER_GONE_LENGTH;
+    if (conn->r.is_closing) return;
+    bool has_room = conn->r.urgent.bytes < LIMIT_URGENT_BYTES_MAX;
+    struct packet *packet = has_room ? worker_take_packet(w, size) : NULL;
+    if (packet == NULL) {
+        stat_add(&w->metrics->peer_gone_lost, 1);
+        return;
+    }
+    struct writer frame = writer_of(packet->frame, size);
+    derp_write_peer_gone(&frame, key, reason);
+    packet->size = (uint32_t)size;
+    queue_push(&conn->r.urgent, packet);
+    stat_add(reason == DERP_GONE_NOT_HERE ? &w->metrics->peer_gone_not_here_frames
+                                          : &w->metrics->peer_gone_disconnected_frames,
+             1);
+    conn_make_dirty(w, conn);
+}
+
+/* Which packets of an unfinished chunk were delivered only the other side knows: all of them count as lost. */
+void conn_drop_chunk(struct worker *w, struct conn *conn) {
+    struct packet *chunk = conn->r.sending;
+    if (chunk == NULL) return;
+    conn->r.sending = NULL;
+    for (int kind = 0; kind < PACKET_KIND_COUNT; kind++) {
+        stat_add(&w->metrics->packets_dropped[DROP_WRITE_ERROR][kind], chunk->relayed[kind]);
+        stat_add(&w->metrics->bytes_dropped[DROP_WRITE_ERROR][kind], chunk->relayed_bytes[kind]);
+    }
+    packet_give(&w->packets, chunk);
+}

@@ -1,0 +1,231 @@
+#include "tests/sim/house_sim.h"
+
+#include <stdlib.h>
+
+#include "core/check.h"
+#include "relay/conn.h"
+#include "tests/sim/net_sim.h"
+#include "tests/sim/ring_sim.h"
+#include "tests/sim/sched_sim.h"
+
+enum { CONNECTIONS_MAX = 48, PACKET_MEMORY = 16 * 1024 * 1024 };
+
+static uint64_t step_front(void *state, uint64_t now_ns) { return front_step(state, now_ns); }
+static uint64_t step_control(void *state, uint64_t now_ns) { return control_step(state, now_ns); }
+static uint64_t step_office(void *state, uint64_t now_ns) { return office_step(state, now_ns); }
+static uint64_t step_worker(void *state, uint64_t now_ns) { return worker_step(state, now_ns); }
+static bool sleep_front(void *state) { return front_may_sleep(state); }
+static bool sleep_control(void *state) { return control_may_sleep(state); }
+static bool sleep_office(void *state) { return office_may_sleep(state); }
+static bool sleep_worker(void *state) { return worker_may_sleep(state); }
+
+static uint64_t time_until(uint64_t until_ns) {
+    if (until_ns == TIME_NEVER) return TIME_NEVER;
+    return until_ns > sim.now_ns ? until_ns - sim.now_ns : 0;
+}
+
+/* As thread_main of relay/main.c; the extra point stands where a thread can be interrupted before it goes to sleep. */
+static void part_main(void *arg) {
+    const struct house_part *part = arg;
+    CHECK(ring_enable(part->ring) == 0);
+    for (;;) {
+        uint64_t until_ns = part->step(part->state, sim.now_ns);
+        if (*part->is_stopped) break;
+        ring_doze(part->ring);
+        uint64_t timeout_ns = part->may_sleep(part->state) ? time_until(until_ns) : 0;
+        sim_point();
+        ring_wait(part->ring, timeout_ns);
+    }
+    sim_note("part ends", 0, 0);
+}
+
+static void parts_list(struct house *house) {
+    struct relay *relay = &house->relay;
+    struct house_part *parts = house->parts;
+    parts[THREAD_FRONT] = (struct house_part){.name = "front",
+                                              .state = &relay->front,
+                                              .step = step_front,
+                                              .may_sleep = sleep_front,
+                                              .is_stopped = &relay->front.is_stopped};
+    parts[THREAD_CONTROL] = (struct house_part){.name = "control",
+                                                .state = &relay->control,
+                                                .step = step_control,
+                                                .may_sleep = sleep_control,
+                                                .is_stopped = &relay->control.is_stopped};
+    parts[THREAD_OFFICE] = (struct house_part){.name = "office",
+                                               .state = &relay->office,
+                                               .step = step_office,
+                                               .may_sleep = sleep_office,
+                                               .is_stopped = &relay->office.is_stopped};
+    for (uint32_t i = 0; i < relay->options.limits.workers_count; i++) {
+        parts[THREAD_WORKERS + i] = (struct house_part){.name = "worker",
+                                                        .state = relay->workers[i],
+                                                        .step = step_worker,
+                                                        .may_sleep = sleep_worker,
+                                                        .is_stopped = &relay->workers[i]->is_stopped};
+    }
+}
+
+static void relay_open(struct house *house, struct rng *rng) {
+    struct relay_options options = {
+        .limits = {.connections_max = CONNECTIONS_MAX, .workers_count = 1, .packet_memory_bytes = PACKET_MEMORY},
+        .ring_features = RING_FEATURES_ALL,
+        .write_timeout_ns = 2 * NS_PER_S,
+        .rng_seed = sim_random() | 1,
+        .front = {.start_wall_s = 1, .listen_fds = {house->listen_fd}, .listeners_count = 1},
+    };
+    char why[RELAY_WHY_MAX];
+    key_generate(rng, &options.front.private_key);
+    key_private_public(&options.front.private_key, &options.front.public_key);
+    if (!limits_init(&options.limits, 65536, why) || !relay_init(&house->relay, &options, sim.now_ns, why)) {
+        sim_fail("the relay does not start: %s", why);
+    }
+}
+
+struct house *house_open(void) {
+    static const unsigned buffers[] = {2, 8, 64};
+    static const unsigned buffer_sizes[] = {512, 2048, 16384};
+    struct house *house = aligned_alloc(CACHE_LINE_SIZE, round_up(sizeof(*house), CACHE_LINE_SIZE));
+    CHECK(house != NULL);
+    memset(house, 0, sizeof(*house));
+    struct rng rng;
+    rng_init_seeded(&rng, sim_random());
+    ring_sim_scarcity(buffers[sim_below(array_count(buffers))], buffer_sizes[sim_below(array_count(buffer_sizes))]);
+    house->listen_fd = net_listen();
+    relay_open(house, &rng);
+    parts_list(house);
+    for (uint32_t i = 0; i < house->relay.threads_count; i++) {
+        struct house_part *part = &house->parts[i];
+        part->house = house;
+        part->ring = house->relay.rings[i];
+        part->fiber = sim_spawn(part->name, part_main, part, house->relay.log_lanes[i]);
+    }
+    CHECK(ring_enable(house->relay.main_ring) == 0);
+    return house;
+}
+
+bool house_is_stopped_but_office(const struct house *house) {
+    for (uint32_t i = 0; i < house->relay.threads_count; i++) {
+        if (i != THREAD_OFFICE && !sim_fiber_is_done(house->parts[i].fiber)) return false;
+    }
+    return true;
+}
+
+bool house_is_stopped(const struct house *house) {
+    return house_is_stopped_but_office(house) && sim_fiber_is_done(house->parts[THREAD_OFFICE].fiber);
+}
+
+void house_close(struct house *house) {
+    CHECK(house_is_stopped(house));
+    relay_fini(&house->relay);
+    free(house);
+}
+
+/* ---- sums ---- */
+
+uint64_t house_sum(const struct house *house, size_t offset) {
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < house->relay.threads_count; i++) {
+        sum += stat_get((const struct stat_counter *)(const void *)((const char *)house->relay.metrics[i] + offset));
+    }
+    return sum;
+}
+
+uint64_t house_dropped(const struct house *house, enum drop_reason reason) {
+    return HOUSE_SUM(house, packets_dropped[reason][KIND_DISCO]) +
+           HOUSE_SUM(house, packets_dropped[reason][KIND_OTHER]);
+}
+
+uint64_t house_dropped_all(const struct house *house) {
+    uint64_t sum = 0;
+    for (int reason = 0; reason < DROP_REASON_COUNT; reason++) sum += house_dropped(house, (enum drop_reason)reason);
+    return sum;
+}
+
+static uint64_t bytes_dropped_all(const struct house *house) {
+    uint64_t sum = 0;
+    for (size_t reason = 0; reason < DROP_REASON_COUNT; reason++) {
+        sum +=
+            HOUSE_SUM(house, bytes_dropped[reason][KIND_DISCO]) + HOUSE_SUM(house, bytes_dropped[reason][KIND_OTHER]);
+    }
+    return sum;
+}
+
+static void expect_equal(const char *what, uint64_t got, uint64_t want) {
+    if (got != want) sim_fail("%s: %llu, not %llu", what, (unsigned long long)got, (unsigned long long)want);
+}
+
+void house_check_sums(const struct house *house) {
+    expect_equal("packets sent and dropped, against received",
+                 HOUSE_SUM(house, packets_sent) + house_dropped_all(house), HOUSE_SUM(house, packets_received));
+    expect_equal("bytes sent and dropped, against received", HOUSE_SUM(house, bytes_sent) + bytes_dropped_all(house),
+                 HOUSE_SUM(house, bytes_received));
+    expect_equal("packets received by kind",
+                 HOUSE_SUM(house, packets_received_kind[KIND_DISCO]) +
+                     HOUSE_SUM(house, packets_received_kind[KIND_OTHER]),
+                 HOUSE_SUM(house, packets_received));
+}
+
+/* ---- at rest ---- */
+
+static void check_conns_at_rest(const struct worker *w) {
+    for (uint32_t slot = 0; slot < w->conns.count; slot++) {
+        const struct conn *conn = pool_at(&w->conns, slot);
+        if (conn == NULL) continue;
+        if (conn->r.is_closing) sim_fail("connection %u is closing for ever", slot);
+        if (!conn->v.is_started) sim_fail("connection %u was adopted and not started", slot);
+        if (conn->r.has_parcel) sim_fail("connection %u keeps its parcel", slot);
+        if (conn->r.sending || conn->r.urgent.count || conn->r.is_dirty) sim_fail("connection %u does not send", slot);
+        if (conn->r.socket.in_flight != 1) sim_fail("connection %u does not only read", slot);
+        if (conn->r.peer->queue.count) sim_fail("connection %u: packets wait for nothing", slot);
+    }
+}
+
+void house_check_quiet(struct house *house) {
+    for (uint32_t i = 0; i < house->relay.threads_count; i++) {
+        const struct house_part *part = &house->parts[i];
+        if (sim_fiber_is_done(part->fiber) || part->may_sleep(part->state)) continue;
+        sim_fail("%s sleeps over mail: a wake-up was lost", part->name);
+    }
+    for (uint32_t i = 0; i < house->relay.options.limits.workers_count; i++) {
+        check_conns_at_rest(house->relay.workers[i]);
+    }
+    expect_equal("parcels in the front's box", house->relay.front.parcels.free_count, LIMIT_PARCELS);
+    house_check_sums(house);
+}
+
+static void check_worker_empty(const struct house *house, const struct worker *w) {
+    expect_equal("connections", pool_used(&w->conns), 0);
+    expect_equal("bytes of packet memory taken", w->packets.bytes_taken, 0);
+    expect_equal("free pages", w->packets.pages_free, w->packets.pages_count);
+    expect_equal("armed timers of a worker", w->wheel.armed_count, 0);
+    for (uint32_t i = 0; i < w->peers_count; i++) expect_equal("a peer's place", w->peers[i].where, ROUTE_NONE);
+    uint32_t links = 0;
+    for (const struct sender_link *link = w->senders.free_links; link; link = link->hash_next) links++;
+    expect_equal("free pairs of senders", links, CONNECTIONS_MAX * 4);
+    if (!ring_sim_is_clean(house->relay.rings[THREAD_WORKERS + w->idx], 0)) sim_fail("a worker's ring is not clean");
+}
+
+static void check_gauges_zero(const struct house *house) {
+    expect_equal("gauge connections", HOUSE_SUM(house, connections), 0);
+    expect_equal("gauge home_connections", HOUSE_SUM(house, home_connections), 0);
+    expect_equal("gauge notideal_connections", HOUSE_SUM(house, notideal_connections), 0);
+    expect_equal("gauge dup_client_keys", HOUSE_SUM(house, dup_client_keys), 0);
+    expect_equal("gauge dup_client_conns", HOUSE_SUM(house, dup_client_conns), 0);
+    expect_equal("gauge clients_local", HOUSE_SUM(house, clients_local), 0);
+    expect_equal("gauge sessions", HOUSE_SUM(house, sessions), 0);
+    expect_equal("gauge packet_memory_bytes", HOUSE_SUM(house, packet_memory_bytes), 0);
+}
+
+void house_check_empty(struct house *house) {
+    const struct relay *relay = &house->relay;
+    for (uint32_t i = 0; i < relay->options.limits.workers_count; i++) check_worker_empty(house, relay->workers[i]);
+    expect_equal("sessions", pool_used(&relay->front.sessions), 0);
+    expect_equal("large buffers", pool_used(&relay->front.large_buffers), 0);
+    expect_equal("armed timers of the front", relay->front.wheel.armed_count, 0);
+    if (!ring_sim_is_clean(relay->rings[THREAD_FRONT], 1)) sim_fail("the front's ring is not clean");
+    expect_equal("keys in the books", relay->control.registrar.keys_count, 0);
+    expect_equal("keys in the directory", relay->directory.count, 0);
+    expect_equal("descriptors", net_fds_open(), 0);
+    check_gauges_zero(house);
+}

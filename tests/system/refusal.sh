@@ -1,0 +1,133 @@
+#!/usr/bin/env bash
+# refusal.sh RINGRELAYD RINGRELAY [DENY_URING]
+# Starts that cannot be: cause and remedy in words; exit status 1 when the host is at fault, 2 for the command line.
+# DENY_URING (tests/unit/deny_uring.c) runs a command with io_uring forbidden; it is looked for beside the daemon.
+set -euo pipefail
+
+daemon=$1 tool=$2 deny=${3:-$(dirname "$1")/deny_uring}
+dir=$(mktemp -d)
+pid=
+
+cleanup() {
+    if [ -n "$pid" ]; then kill -KILL "$pid" 2>/dev/null || true; fi
+    rm -rf "$dir"
+}
+trap cleanup EXIT
+
+die() {
+    printf 'FAILED: %s\n' "$*" >&2
+    for file in log out err; do
+        if [ -s "$dir/$file" ]; then sed "s/^/    $file: /" "$dir/$file" >&2; fi
+    done
+    exit 1
+}
+
+# expect STATUS COMMAND...: it has to end by itself; output in $dir/out and $dir/err.
+expect() {
+    local wanted=$1 rc=0
+    shift
+    timeout -k 1 10 "$@" >"$dir/out" 2>"$dir/err" </dev/null || rc=$?
+    [ $rc = "$wanted" ] || die "$*: exit status $rc instead of $wanted"
+    if grep -qiE 'sanitizer|CHECK failed' "$dir/err"; then die "$*: not a clean end"; fi
+}
+
+says() { grep -qF -- "$1" "$dir/err" || die "'$1' is missing on standard error"; }
+is_silent() { [ ! -s "$dir/out" ] || die "there is something on standard output"; }
+dev() { expect "$1" "$daemon" -dev -a 127.0.0.1:0 "${@:2}"; }
+
+# ---- the command line ----
+
+wrong() {
+    local text=$1
+    shift
+    expect 2 "$daemon" "$@"
+    says "ringrelayd: "
+    says "$text"
+    says "-h"
+    is_silent
+}
+wrong "not defined: -nothing" -dev -nothing
+wrong "needs an argument: -a" -dev -a
+wrong "unexpected argument: x" -dev x
+wrong "-a: " -dev -a nowhere
+wrong "-dev" -a 127.0.0.1:0
+wrong "-mesh-with=a.example" -dev -mesh-with=a.example
+wrong "-ring-kernel=2.4" -dev -ring-kernel=2.4
+wrong "nothing" -dev -ring-disable=nothing
+expect 0 "$daemon" -h
+says "Usage of ringrelayd"
+says "-stun-port"
+expect 0 "$daemon" -version
+[[ $(cat "$dir/out") =~ ^[0-9]+\.[0-9]+\.[0-9]+$ ]] || die "no version"
+expect 0 "$daemon" -budget
+grep -q '^sum ' "$dir/out" || die "the budget has no sum"
+printf 'ok: command lines\n'
+
+# ---- limits ----
+
+dev 1 -max-connections=1048576 -packet-memory=1m
+says "-packet-memory"
+(ulimit -n 1200 && dev 1 -max-connections=1000)
+says "-max-connections 1000"
+says "ulimit -n"
+(ulimit -n 1200 && expect 1 "$daemon" -budget -max-connections=1000)
+says "LimitNOFILE"
+printf 'ok: limits\n'
+
+# ---- the port ----
+
+: >"$dir/log" # here and not in the child: the lines of the one before must not be read
+"$daemon" -dev -a 127.0.0.1:0 >"$dir/log" 2>&1 &
+pid=$!
+deadline=$((SECONDS + 10))
+until address=$(sed -n 's/.* listening on \([^ ]*\) .*/\1/p' "$dir/log") && [ -n "$address" ]; do
+    kill -0 "$pid" 2>/dev/null || die "did not start"
+    [ $SECONDS -lt $deadline ] || die "does not listen"
+    sleep 0.02
+done
+expect 1 "$daemon" -dev -a "$address"
+says "$address"
+says "in use"
+is_silent
+"$tool" probe "http://$address/derp" >/dev/null || die "the first one has suffered"
+kill -TERM "$pid"
+wait "$pid"
+pid=
+expect 1 "$daemon" -dev -a 192.0.2.1:0 # an address of documentation, nobody's
+says "192.0.2.1"
+printf 'ok: ports\n'
+
+# ---- the key file ----
+
+printf 'x' >"$dir/file"
+dev 1 -c "$dir/file/derper.key"
+says "$dir/file/derper.key"
+dev 1 -c "$dir"
+says "$dir"
+dev 1 -c "$dir/file"
+says "key file $dir/file"
+dev 1 -c /proc/nobody-can-make-this/derper.key
+says "/proc/nobody-can-make-this/derper.key"
+says "-c"
+[ "$(cat "$dir/file")" = x ] || die "a wrong key file was overwritten"
+printf 'ok: key files\n'
+
+# ---- io_uring forbidden ----
+
+[ -x "$deny" ] || die "there is no $deny: build the target deny_uring"
+if [ "$(cat /proc/sys/kernel/io_uring_disabled 2>/dev/null || echo 0)" != 0 ]; then
+    printf 'skipped: io_uring is disabled by sysctl here\n'
+    exit 0
+fi
+expect 1 "$deny" EPERM "$daemon" -dev -a 127.0.0.1:0
+says "seccomp"
+says "io_uring_setup"
+says "--security-opt"
+says "SystemCallFilter"
+is_silent
+expect 1 "$deny" ENOSYS "$daemon" -dev -a 127.0.0.1:0
+says "ENOSYS"
+says "seccomp"
+expect 0 "$deny" EPERM "$daemon" -version # what needs no ring works
+expect 2 "$deny" EPERM "$daemon" -nothing
+printf 'ok: io_uring forbidden\n'

@@ -1,0 +1,158 @@
+#!/usr/bin/env bash
+# tool.sh RINGRELAYD RINGRELAY
+# The operator's command: keys that agree with the daemon, probes with a verdict, exit statuses as documented.
+set -euo pipefail
+
+daemon=$1 tool=$2
+dir=$(mktemp -d)
+pid=
+
+cleanup() {
+    if [ -n "$pid" ]; then kill -KILL "$pid" 2>/dev/null || true; fi
+    rm -rf "$dir"
+}
+trap cleanup EXIT
+
+die() {
+    printf 'FAILED: %s\n' "$*" >&2
+    for file in log out err; do
+        if [ -s "$dir/$file" ]; then sed "s/^/    $file: /" "$dir/$file" >&2; fi
+    done
+    exit 1
+}
+
+start() {
+    local deadline=$((SECONDS + 10))
+    : >"$dir/log" # here and not in the child: the lines of the one before must not be read
+    "$daemon" -dev -a 127.0.0.1:0 "$@" >"$dir/log" 2>&1 &
+    pid=$!
+    until address=$(sed -n 's/.* listening on \([^ ]*\) .*/\1/p' "$dir/log") && [ -n "$address" ]; do
+        kill -0 "$pid" 2>/dev/null || die "did not start with: $*"
+        [ $SECONDS -lt $deadline ] || die "does not listen with: $*"
+        sleep 0.02
+    done
+}
+
+stop() {
+    local rc=0
+    kill -TERM "$pid"
+    wait "$pid" || rc=$?
+    pid=
+    [ $rc = 0 ] || die "exit status $rc after SIGTERM"
+}
+
+# expect STATUS ARGUMENT...: runs the tool; output in $dir/out and $dir/err.
+expect() {
+    local wanted=$1 rc=0
+    shift
+    "$tool" "$@" >"$dir/out" 2>"$dir/err" </dev/null || rc=$?
+    [ $rc = "$wanted" ] || die "ringrelay $*: exit status $rc instead of $wanted"
+}
+
+says() { grep -q -- "$2" "$dir/$1" || die "'$2' is missing in $1"; }
+is_silent() { [ ! -s "$dir/$1" ] || die "there is something in $1"; }
+
+# ---- usage ----
+
+expect 2
+says out "usage: ringrelay"
+for word in help --help -h; do
+    expect 0 $word
+    says out "usage: ringrelay"
+    for command in genkey pubkey probe version help; do says out "^  $command "; done
+    is_silent err
+done
+expect 0 version
+cp "$dir/out" "$dir/version"
+"$daemon" -version | cmp - "$dir/version" || die "daemon and tool are of different versions"
+expect 0 --version
+cmp "$dir/out" "$dir/version"
+expect 2 nonsense
+says err 'no command "nonsense"'
+expect 2 genkey x
+says err "takes no arguments"
+expect 2 pubkey a b
+expect 2 version x
+expect 2 probe
+says err "takes one URL"
+expect 2 probe --nonsense http://127.0.0.1:1/
+expect 2 probe http://127.0.0.1:1/ http://127.0.0.1:1/
+printf 'ok: usage\n'
+
+# ---- keys ----
+
+expect 0 genkey
+is_silent err
+grep -q '"PrivateKey": "privkey:[0-9a-f]\{64\}"' "$dir/out" || die "not a key file"
+cp "$dir/out" "$dir/key"
+expect 0 genkey
+if cmp -s "$dir/out" "$dir/key"; then die "the same key twice"; fi
+expect 0 pubkey "$dir/key"
+public=$(cat "$dir/out")
+[[ $public =~ ^nodekey:[0-9a-f]{64}$ ]] || die "'$public' is not a public key"
+[ "$("$tool" pubkey <"$dir/key")" = "$public" ] || die "another public key from standard input"
+[ "$("$tool" genkey | "$tool" pubkey | wc -c)" = 73 ] || die "genkey | pubkey"
+grep -o 'privkey:[0-9a-f]*' "$dir/key" >"$dir/bare"
+[ "$("$tool" pubkey "$dir/bare")" = "$public" ] || die "another public key from the bare private key"
+expect 1 pubkey "$dir/none"
+says err "$dir/none: No such file"
+expect 1 pubkey /dev/null
+says err "/dev/null: "
+printf '{"PrivateKey": "privkey:00"}' >"$dir/wrong"
+expect 1 pubkey "$dir/wrong"
+says err "$dir/wrong: "
+is_silent out
+
+start -c "$dir/key"
+logged=$(sed -n 's/.* public key //p' "$dir/log")
+[ "$logged" = "$public" ] || die "the daemon says $logged, pubkey says $public"
+stop
+start -c "$dir/new/key" # made by the daemon, read by the tool
+logged=$(sed -n 's/.* public key //p' "$dir/log")
+[ "$("$tool" pubkey "$dir/new/key")" = "$logged" ] || die "the daemon's own file gives another key"
+says log "made a new private key in $dir/new/key"
+printf 'ok: keys\n'
+
+# ---- a good probe ----
+
+expect 0 probe "http://$address/derp"
+says out "^good:"
+says out "$logged"
+is_silent err
+expect 0 probe "http://$address" # /derp is understood
+expect 0 probe --json "http://$address/derp"
+if command -v jq >/dev/null; then
+    jq -e --arg server "$logged" '.good == true and .server == $server and .packets > 0 and .bytes > 65536 and
+        .login_ms > 0 and .login_fast_start_ms > 0 and .ping_ms > 0 and .packet_ms > 0' "$dir/out" >/dev/null ||
+        die "not the JSON of a good probe"
+else
+    says out '"good": true'
+fi
+printf 'ok: probe\n'
+
+# ---- probes of what is not there ----
+
+# expect_bad WORD URL: exit status 1, one sentence with the word, and the same as JSON.
+expect_bad() {
+    expect 1 probe "$2"
+    says err "^bad: .*$1"
+    is_silent out
+    [ "$(wc -l <"$dir/err")" = 1 ] || die "more than a line for $2"
+    expect 1 probe --json "$2"
+    if command -v jq >/dev/null; then
+        jq -e --arg word "$1" '.good == false and (.error | contains($word))' "$dir/out" >/dev/null ||
+            die "not the JSON of a bad probe"
+    else
+        says out '"good": false'
+    fi
+}
+
+expect_bad "not a DERP server" "http://$address/other" # an HTTP server that is not for DERP there
+expect_bad "not TLS" "https://$address/derp" # a server without TLS
+expect_bad "has to begin with" "ftp://$address/derp"
+expect_bad "no usable host" "http:///derp"
+expect_bad "port is wrong" "http://127.0.0.1:/derp"
+expect_bad "no closing bracket" "http://[::1/derp"
+stop
+expect_bad "cannot connect to 127.0.0.1:1" "http://127.0.0.1:1/derp" # a port that nobody is given by chance
+printf 'ok: bad probes\n'
