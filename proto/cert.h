@@ -47,8 +47,9 @@ must_use bool cert_pin_parse(const char *text, uint8_t pin[CERT_PIN_SIZE]);
 
 /* ---- PEM ---- */
 
-/* The next block of the label ("CERTIFICATE") in `pem`: decodes it into `der` and moves `pem` behind it. Blocks of other labels and text
- * between them are skipped. False: none left, not base64, or no room in `der` (then `pem` is bad). */
+/* The next block of the label ("CERTIFICATE") in `pem`: decodes it into `der` and moves `pem` behind it. Blocks of
+ * other labels and text between them are skipped. False: none left; or, and then `pem` is bad, not base64 or no room in
+ * `der`. */
 must_use bool cert_pem_next(struct reader *pem, const char *label, struct writer *der);
 
 /* One block: lines of 64 characters, as every tool writes them. Without room the writer is bad. */

@@ -1,9 +1,9 @@
 /* der.h - writing and reading DER, as much of it as certificates need.
  *
  * Writing nests: der_begin() leaves the length open, der_end() puts it in and moves the content, so that code has the
- * shape of the structure. Reading nests by cursors: der_enter() gives the content of the next element as a reader of its
- * own, which cannot see beyond it. Errors are sticky in both directions, as in core/bytes.h: a parser is a straight line
- * that asks once at the end, and a content that could not be entered is a bad reader.
+ * shape of the structure. Reading nests by cursors: der_enter() gives the content of the next element as a reader of
+ * its own, which cannot see beyond it. Errors are sticky in both directions, as in core/bytes.h: a parser is a straight
+ * line that asks once at the end, and a content that could not be entered is a bad reader.
  *
  * Strict on reading: definite lengths in their shortest form only, up to 64 KiB; tags of one byte.
  * Threads: pure functions. Memory: none.

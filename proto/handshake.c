@@ -92,8 +92,8 @@ static bool keep_rest(struct handshake *h, const char *from, size_t size) {
     return true;
 }
 
-/* Takes everything. wolfSSL must never hear that there is no room: up to 5.7.2 at least, a server that has to wait while
- * sending its Finished forgets to derive the traffic keys. */
+/* Takes everything. wolfSSL must never hear that there is no room: a server (5.5.4) that has to wait while sending its
+ * Finished forgets to derive the traffic keys. */
 static int on_send(WOLFSSL *ssl, char *from, int size, void *context) {
     struct handshake *h = context;
     (void)ssl;

@@ -1,10 +1,11 @@
-/* handshake_check.c - handshakes with ourselves: does the installed wolfSSL do what we need, shown at boot for each suite;
- * does a key belong to its certificate. */
+/* handshake_check.c - handshakes with ourselves: does the installed wolfSSL do what we need, shown at boot for each
+ * suite; does a key belong to its certificate. */
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include <wolfssl/options.h>
+#include <wolfssl/wolfcrypt/ecc.h>
 #include <wolfssl/wolfcrypt/hmac.h>
 #include <wolfssl/wolfcrypt/kdf.h>
 
@@ -189,4 +190,13 @@ bool handshake_init(char *why) {
     return false;
 }
 
-void handshake_fini(void) { wolfSSL_Cleanup(); }
+void handshake_thread_fini(void) {
+#ifdef FP_ECC
+    wc_ecc_fp_free();
+#endif
+}
+
+void handshake_fini(void) {
+    handshake_thread_fini();
+    wolfSSL_Cleanup();
+}

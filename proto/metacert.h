@@ -2,8 +2,8 @@
  *
  * What it is: a self-signed X.509 certificate that the server presents as the last one of its TLS 1.3 chain, unrelated
  * to the others. Its common name is "derpkey" and the relay's public key in hex, its serial number is the protocol
- * version. A client that finds it may skip a round trip (fast start). Nobody verifies its signature or its dates, but Go
- * parses it and drops the whole handshake if it is not proper DER.
+ * version. A client that finds it may skip a round trip (fast start). Nobody verifies its signature or its dates, but
+ * Go parses it and drops the whole handshake if it is not proper DER.
  *
  * Why by hand: the common name has 71 characters where X.520 allows 64, and certificate libraries refuse or cut it.
  * The layout is fixed, some twenty TLVs (docs/derp.md, "Meta certificate"):
@@ -33,9 +33,9 @@ enum {
 must_use size_t metacert_make(const struct node_key *server, uint64_t unix_s, const uint8_t seed[METACERT_SEED_SIZE],
                               uint8_t der[METACERT_SIZE_MAX]);
 
-/* What a client takes from one certificate of a chain: the key and the version. False when it is not a meta certificate:
- * the common name does not begin with "derpkey" or is not followed by 64 hex digits, the serial has more than 8 bits or is 0.
- * The signature and the dates do not matter. On failure `server` is zero. */
+/* What a client takes from one certificate of a chain: the key and the version. False when it is not a meta
+ * certificate: the common name is not "derpkey" and 64 hex digits, or the serial has more than 8 bits or is 0. The
+ * signature and the dates do not matter. On failure `server` is zero. */
 must_use bool metacert_read(const uint8_t *der, size_t size, struct node_key *server, uint8_t *version);
 
 /* Does the common name begin with "derpkey"? Such certificates do not count when a chain is compared with a pin. */

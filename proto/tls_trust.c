@@ -24,8 +24,8 @@ static bool keep_roots(struct tls_trust *trust, const struct tls_trust_options *
 }
 
 /* wolfSSL itself verifies no chain. As of 5.7.2 it cannot: the meta certificate, which leads nowhere, ends its
- * verification with "out of memory" before a callback is asked. It checks the handshake's signature all the same, and its
- * callback for the leaf, which sees the whole chain, is where tls_trust_judge() is called. */
+ * verification with "out of memory" before a callback is asked. It checks the handshake's signature all the same, and
+ * its callback for the leaf, which sees the whole chain, is where tls_trust_judge() is called. */
 static bool set_rule(struct tls_trust *trust, const struct tls_trust_options *o, char *why) {
     trust->rule = o->rule;
     memcpy(trust->pin, o->pin, CERT_PIN_SIZE);

@@ -6,11 +6,12 @@
  * Rules, as a DERP map's CertName gives them (docs/derp.md, "Meta certificate"):
  *   TLS_TRUST_ROOTS   the chain leads to one of the given root certificates, dates are valid, the leaf is for the name;
  *                     further presented certificates are intermediates only
- *   TLS_TRUST_PIN     not counting certificates whose common name begins with "derpkey", exactly one is presented; the SHA-256 of
- *                     its DER is the pin; it is for the name unless that is NULL; dates are valid
+ *   TLS_TRUST_PIN     not counting certificates whose common name begins with "derpkey", exactly one is presented, as
+ *                     the leaf; the SHA-256 of its DER is the pin; it is for the name unless that is NULL; dates are
+ *                     valid
  *   TLS_TRUST_ANY     no check at all (InsecureForTests)
  *
- * A chain (ROOTS) has at most TLS_CHAIN_COUNT_MAX certificates; its dates are judged by wolfSSL with the system's clock.
+ * A chain (ROOTS) has at most TLS_CHAIN_COUNT_MAX certificates; wolfSSL judges its dates, with the system's clock.
  * A verdict takes 0.3 ms and 0.04 ms for each root. A client that refuses closes without an alert.
  *
  * Model: immutable once made, counted, like tls_identity. The name to check and the SNI belong to the single handshake.

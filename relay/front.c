@@ -48,6 +48,12 @@ void front_init(struct front *f, struct arena *arena, const struct front_options
 }
 
 void front_fini(struct front *f) {
+    for (uint32_t slot = 0; slot < f->sessions.count; slot++) {
+        struct session *s = pool_at(&f->sessions, slot);
+        if (s == NULL) continue;
+        handshake_free(s->handshake);
+        record_fini(&s->record);
+    }
     key_private_wipe(&f->options.private_key);
     tls_identity_give(f->options.identity);
     f->options.identity = NULL;

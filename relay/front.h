@@ -95,7 +95,7 @@ void front_init(struct front *f, struct arena *arena, const struct front_options
                 const struct front_links *links, struct ring *ring, struct metrics *metrics, struct rng *rng,
                 uint64_t now_ns);
 
-/* Wipes the private key. */
+/* After its thread has ended: frees what sessions hold outside the arena, and wipes all secrets. */
 void front_fini(struct front *f);
 
 /* One pass; as worker_step. */

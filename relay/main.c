@@ -65,6 +65,7 @@ static void *thread_main(void *arg) {
         ring_doze(t->ring);
         ring_wait(t->ring, t->may_sleep(t->state) ? time_until(until_ns) : 0);
     }
+    handshake_thread_fini();
     return NULL;
 }
 
@@ -216,6 +217,7 @@ static int run(const struct config *config) {
     log_line(LOG_INFO, "ringrelayd %s", RINGRELAY_VERSION);
     if (!prepare(config, &relay, &bound, why)) {
         log_line(LOG_ERROR, "%s", why);
+        relay_fini(&relay);
         return EXIT_CANNOT_RUN;
     }
     log_line(LOG_INFO, "io_uring: %s", ring_features_text(ring_features(relay.rings[THREAD_WORKERS]), text));
@@ -232,6 +234,7 @@ static int run(const struct config *config) {
     wait_for_end(&signals);
     threads_stop(&threads, &relay);
     relay_fini(&relay);
+    if (config->is_tls) handshake_fini();
     return EXIT_SUCCESS;
 }
 

@@ -281,6 +281,9 @@ void relay_stop_office(struct relay *relay) { mail_stop(relay, relay->main_to_of
 
 void relay_fini(struct relay *relay) {
     front_fini(&relay->front);
+    for (uint32_t i = 0; i < LIMIT_WORKERS_MAX; i++) {
+        if (relay->workers[i]) worker_fini(relay->workers[i]);
+    }
     key_private_wipe(&relay->options.front.private_key);
     for (uint32_t i = 0; i < relay->threads_count; i++) ring_close(relay->rings[i]);
     ring_close(relay->main_ring);

@@ -32,6 +32,13 @@ void worker_init(struct worker *w, struct arena *arena, const struct worker_opti
     wheel_init(&w->wheel, now_ns);
 }
 
+void worker_fini(struct worker *w) {
+    for (uint32_t slot = 0; slot < w->conns.count; slot++) {
+        struct conn *conn = pool_at(&w->conns, slot);
+        if (conn) record_fini(&conn->r.record);
+    }
+}
+
 struct packet *worker_take_packet(struct worker *w, size_t size) {
     return w->packets.pages_free > w->chunk_pages ? packet_take(&w->packets, size) : NULL;
 }

@@ -79,6 +79,9 @@ void worker_init(struct worker *w, struct arena *arena, const struct worker_opti
                  const struct worker_links *links, struct ring *ring, struct metrics *metrics, struct rng *rng,
                  uint64_t now_ns);
 
+/* After its thread has ended: wipes the keys of its connections. */
+void worker_fini(struct worker *w);
+
 /* One pass. Returns the time until which there is nothing to do unless something happens (<= now_ns: call again). */
 must_use uint64_t worker_step(struct worker *w, uint64_t now_ns);
 

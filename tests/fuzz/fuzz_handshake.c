@@ -4,9 +4,9 @@
  * certificates that a server presents.
  * Input: byte 0: the lowest bit clear: a connection's bytes, cut into pieces as the upper bits say. Set: the rest is
  * one certificate, DER, and PEM.
- * Beyond crashes: whatever was said, it never becomes a finished handshake, because the fuzzer has no key; input is used
- * up unless the handshake has failed; no more than HANDSHAKE_IN_MAX bytes are taken; failures have a reason, and none is
- * our own memory; the identity serves on.
+ * Beyond crashes: whatever was said, it never becomes a finished handshake, because the fuzzer has no key; input is
+ * used up unless the handshake has failed; no more than HANDSHAKE_IN_MAX bytes are taken; failures have a reason, and
+ * none is our own memory; the identity serves on.
  */
 #include <sodium.h>
 #include <stdlib.h>

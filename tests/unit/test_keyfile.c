@@ -141,8 +141,8 @@ static void test_derpers_file_is_read(void **state) {
 static void test_a_wrong_file_is_refused_and_kept(void **state) {
     (void)state;
     static const char *const texts[] = {"", "{}", "hello", "{\"PrivateKey\": \"privkey:00\"}",
-                                        "{\"PrivateKey\": \"nodekey:000102030405060708090a0b0c0d0e0f"
-                                        "101112131415161718191a1b1c1d1e5f\"}"};
+                                        ("{\"PrivateKey\": \"nodekey:000102030405060708090a0b0c0d0e0f"
+                                         "101112131415161718191a1b1c1d1e5f\"}")};
     const char *path = path_of("wrong.key");
     for (size_t i = 0; i < array_count(texts); i++) {
         struct stat info;

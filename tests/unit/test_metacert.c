@@ -1,4 +1,4 @@
-/* The meta certificate: exact bytes, its parts, its dates beyond 2049, and what a client accepts as one; DER and PEM. */
+/* The meta certificate: exact bytes, its parts, dates beyond 2049, and what a client accepts as one; DER and PEM. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>

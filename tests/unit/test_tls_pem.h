@@ -1,158 +1,276 @@
 /* test_tls_pem.h - certificates and keys for tests: worthless anywhere else, valid from 2020 to the end of 2099.
  *
  * Root -> intermediate -> EC leaf for derp.example and *.wild.example (common name ignored.example); the same leaf's
- * key with a certificate that expired in 2021; a self-signed RSA leaf for rsa.example, 192.0.2.1 and 2001:db8::1.
+ * key with a certificate that expired in 2021, and with one for clients only; a leaf that the leaf signed; a
+ * self-signed RSA leaf for rsa.example, 192.0.2.1 and 2001:db8::1.
  */
 #pragma once
 
 /* the authority */
 #define PEM_ROOT                                                         \
     "-----BEGIN CERTIFICATE-----\n"                                      \
-    "MIIBXDCCAQGgAwIBAgIBZTAKBggqhkjOPQQDAjAUMRIwEAYDVQQDEwlUZXN0IFJv\n" \
+    "MIIBWzCCAQGgAwIBAgIBZTAKBggqhkjOPQQDAjAUMRIwEAYDVQQDEwlUZXN0IFJv\n" \
     "b3QwIBcNMjAwMTAxMDAwMDAwWhgPMjA5OTEyMzEwMDAwMDBaMBQxEjAQBgNVBAMT\n" \
-    "CVRlc3QgUm9vdDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABP0EbCz6SwOm5roy\n" \
-    "RZw2Zt9wo1/icg7OOwaiUttAJ4Dl6veHEPHQEPEjE5bhIsArbzbUTk0ymRyC4STO\n" \
-    "i79w4e6jQjBAMA4GA1UdDwEB/wQEAwICBDAPBgNVHRMBAf8EBTADAQH/MB0GA1Ud\n" \
-    "DgQWBBTzpAQCRgjAktyI7Um6AsjZF1Oa5jAKBggqhkjOPQQDAgNJADBGAiEAreFu\n" \
-    "sSKRu/8xyn8iIcHcYoRXol1y7MBllfOZPQGUPO4CIQDn3meUCgLxqMan/o37/GHP\n" \
-    "DlBsMQUlXVfId7IUX409qw==\n"                                         \
+    "CVRlc3QgUm9vdDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABC4pfc8yF/mIiWDT\n" \
+    "UFJRRMpTPxiLcM5iQLP74hPPzRnWlRH0+B3Q5UJ5rY9RWYfVgh8Hrqkrvt8LuYMa\n" \
+    "Ws6dSQajQjBAMA4GA1UdDwEB/wQEAwICBDAPBgNVHRMBAf8EBTADAQH/MB0GA1Ud\n" \
+    "DgQWBBQqSr3DCvM9gRehcLY07pVWVleFITAKBggqhkjOPQQDAgNIADBFAiEAz+OS\n" \
+    "RUqphLiukiQwz03tkMxu/meerY9JKO6Rm0h/dT8CIHU9X7M3cM3J99UAvjpMfmkK\n" \
+    "SLZwmUTRv/CbYmTq1RYy\n"                                             \
     "-----END CERTIFICATE-----\n"
 
 /* another authority */
 #define PEM_OTHER_ROOT                                                   \
     "-----BEGIN CERTIFICATE-----\n"                                      \
-    "MIIBXDCCAQOgAwIBAgIBaTAKBggqhkjOPQQDAjAVMRMwEQYDVQQDEwpPdGhlciBS\n" \
+    "MIIBXTCCAQOgAwIBAgIBaTAKBggqhkjOPQQDAjAVMRMwEQYDVQQDEwpPdGhlciBS\n" \
     "b290MCAXDTIwMDEwMTAwMDAwMFoYDzIwOTkxMjMxMDAwMDAwWjAVMRMwEQYDVQQD\n" \
-    "EwpPdGhlciBSb290MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEKapSvvTsp4KG\n" \
-    "/RZPyhB4QOD/C1NW6sbAejteWIipTAhaaymXa24iQUQbZqYusV6/u8AsPlS+imJi\n" \
-    "y9nAqrVWgaNCMEAwDgYDVR0PAQH/BAQDAgIEMA8GA1UdEwEB/wQFMAMBAf8wHQYD\n" \
-    "VR0OBBYEFPly3xlWkR31bRuzSfX8vRBAWzPwMAoGCCqGSM49BAMCA0cAMEQCIHAt\n" \
-    "Mgr2vIJQHQcfdcsQpYrapaalasZUAr2+RuD64B5TAiAweuxzuDwC4Io2k6EjF03C\n" \
-    "vyv6AFSm/qRbB5mT+rbSSw==\n"                                         \
+    "EwpPdGhlciBSb290MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEzpc1vcv/dW3o\n" \
+    "o8y0gA2P+0gcYP7YpTPbi7JNw7jYfd6ytX/IeC3tVPIMTjmoh3ifmSSc6VEWOnmJ\n" \
+    "Fv40bZ6HX6NCMEAwDgYDVR0PAQH/BAQDAgIEMA8GA1UdEwEB/wQFMAMBAf8wHQYD\n" \
+    "VR0OBBYEFCI2MLyXeaM6/eThpNbFWO6KFlMhMAoGCCqGSM49BAMCA0gAMEUCIG+y\n" \
+    "bN9OPViXgeKn0lXW9So92ZiqJjrURKNZD24X2YozAiEAvObpMWrbhWVTMyifzVfI\n" \
+    "9imMcFkxkfova2QW5In3B3Y=\n"                                         \
     "-----END CERTIFICATE-----\n"
 
 /* leaf, intermediate */
 #define PEM_CHAIN                                                        \
     "-----BEGIN CERTIFICATE-----\n"                                      \
-    "MIIBpTCCAUygAwIBAgIBZzAKBggqhkjOPQQDAjAcMRowGAYDVQQDExFUZXN0IElu\n" \
+    "MIIBpzCCAUygAwIBAgIBZzAKBggqhkjOPQQDAjAcMRowGAYDVQQDExFUZXN0IElu\n" \
     "dGVybWVkaWF0ZTAgFw0yMDAxMDEwMDAwMDBaGA8yMDk5MTIzMTAwMDAwMFowGjEY\n" \
     "MBYGA1UEAxMPaWdub3JlZC5leGFtcGxlMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcD\n" \
-    "QgAEkycgQmQ2oZYKySuueepYGKokNqyK67pps5qzqNPFkoXq0GxzfcBMUQsBnk4f\n" \
-    "VMwfeuPQ2Rirok4mt7rBLpSmQaN/MH0wDgYDVR0PAQH/BAQDAgeAMBMGA1UdJQQM\n" \
-    "MAoGCCsGAQUFBwMBMAwGA1UdEwEB/wQCMAAwHwYDVR0jBBgwFoAUnLf8hY++uc6j\n" \
-    "TedNw1DdhGiLnR4wJwYDVR0RBCAwHoIMZGVycC5leGFtcGxlgg4qLndpbGQuZXhh\n" \
-    "bXBsZTAKBggqhkjOPQQDAgNHADBEAiA27Z49SQxKKqiJ21kKmOAirIt4LFsHhqbp\n" \
-    "9X6LiDHsdQIgKVyPTZ2ENDmfeb4dhrK9ewqDKYx3ATIamT+SreKvH50=\n"         \
+    "QgAExey3U7cxnPD2JRiNXY+gI4P9cv77ZLRvWois8sKRmsoG1wdtY2K5Mu/1DXhM\n" \
+    "2NVHgWQDosOy+THDaFYlf0G74aN/MH0wDgYDVR0PAQH/BAQDAgeAMBMGA1UdJQQM\n" \
+    "MAoGCCsGAQUFBwMBMAwGA1UdEwEB/wQCMAAwHwYDVR0jBBgwFoAUNBhgYWQyiDZ1\n" \
+    "RQ+8peOjhi1daAAwJwYDVR0RBCAwHoIMZGVycC5leGFtcGxlgg4qLndpbGQuZXhh\n" \
+    "bXBsZTAKBggqhkjOPQQDAgNJADBGAiEAvvcpINx3meU1ciMGsCOsCtMl6wvTUNm6\n" \
+    "ZyPyxsrmkIICIQCXN8crk5SULnensyU5atl59e8MzxuuC/FcInlti5yzHQ==\n"     \
     "-----END CERTIFICATE-----\n"                                        \
     "-----BEGIN CERTIFICATE-----\n"                                      \
     "MIIBhDCCASqgAwIBAgIBZjAKBggqhkjOPQQDAjAUMRIwEAYDVQQDEwlUZXN0IFJv\n" \
     "b3QwIBcNMjAwMTAxMDAwMDAwWhgPMjA5OTEyMzEwMDAwMDBaMBwxGjAYBgNVBAMT\n" \
-    "EVRlc3QgSW50ZXJtZWRpYXRlMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAExJbL\n" \
-    "ADrl6Ih7ph/SdTvdjGIUUnm6T0wbylZ2Wl6z6elC5O9cBM34uO2NBNYiJ9NNAnSl\n" \
-    "JKFwhxs3edkEQP5RH6NjMGEwDgYDVR0PAQH/BAQDAgIEMA8GA1UdEwEB/wQFMAMB\n" \
-    "Af8wHQYDVR0OBBYEFJy3/IWPvrnOo03nTcNQ3YRoi50eMB8GA1UdIwQYMBaAFPOk\n" \
-    "BAJGCMCS3IjtSboCyNkXU5rmMAoGCCqGSM49BAMCA0gAMEUCIQC2GDFj/K930cPd\n" \
-    "pXdktxxorQb2+oMfWHbHhWy4xSUAmgIgJ2eYY74hHe05QWeImMozgwx9i4LLOa5T\n" \
-    "ErHPfwIQHYk=\n"                                                     \
+    "EVRlc3QgSW50ZXJtZWRpYXRlMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAELBkg\n" \
+    "E4wFas/6ruVG4RVfmNX+JxJZA+l5cowKODlX4wD+PEO1Hs35eX2tGw0+7hnM3fC0\n" \
+    "sLXk6mkkI4VYNAqWzqNjMGEwDgYDVR0PAQH/BAQDAgIEMA8GA1UdEwEB/wQFMAMB\n" \
+    "Af8wHQYDVR0OBBYEFDQYYGFkMog2dUUPvKXjo4YtXWgAMB8GA1UdIwQYMBaAFCpK\n" \
+    "vcMK8z2BF6FwtjTulVZWV4UhMAoGCCqGSM49BAMCA0gAMEUCIQCqhIZJkM7AJqp1\n" \
+    "ovMEfO4PgBn07Ci7jPDnA7jpAXlPdQIgIoRbvHSYdaIiW+eKks/1IgMNsNSnosB+\n" \
+    "47dgCpISDiY=\n"                                                     \
     "-----END CERTIFICATE-----\n"
 
 /* leaf of 2020, intermediate */
 #define PEM_EXPIRED_CHAIN                                                \
     "-----BEGIN CERTIFICATE-----\n"                                      \
-    "MIIBhzCCAS6gAwIBAgIBaDAKBggqhkjOPQQDAjAcMRowGAYDVQQDExFUZXN0IElu\n" \
+    "MIIBiDCCAS6gAwIBAgIBaDAKBggqhkjOPQQDAjAcMRowGAYDVQQDExFUZXN0IElu\n" \
     "dGVybWVkaWF0ZTAeFw0yMDAxMDEwMDAwMDBaFw0yMTAxMDEwMDAwMDBaMA4xDDAK\n" \
-    "BgNVBAMTA29sZDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABJMnIEJkNqGWCskr\n" \
-    "rnnqWBiqJDasiuu6abOas6jTxZKF6tBsc33ATFELAZ5OH1TMH3rj0NkYq6JOJre6\n" \
-    "wS6UpkGjbzBtMA4GA1UdDwEB/wQEAwIHgDATBgNVHSUEDDAKBggrBgEFBQcDATAM\n" \
-    "BgNVHRMBAf8EAjAAMB8GA1UdIwQYMBaAFJy3/IWPvrnOo03nTcNQ3YRoi50eMBcG\n" \
-    "A1UdEQQQMA6CDGRlcnAuZXhhbXBsZTAKBggqhkjOPQQDAgNHADBEAiBKswfwPKEq\n" \
-    "DgEyHwYdrYzGacaGEwxj2W0TSje8cqkahQIgCiMByHMx4LkaklY2XGfbUt0EW4fd\n" \
-    "liOrba9of8KPx7A=\n"                                                 \
+    "BgNVBAMTA29sZDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABMXst1O3MZzw9iUY\n" \
+    "jV2PoCOD/XL++2S0b1qIrPLCkZrKBtcHbWNiuTLv9Q14TNjVR4FkA6LDsvkxw2hW\n" \
+    "JX9Bu+GjbzBtMA4GA1UdDwEB/wQEAwIHgDATBgNVHSUEDDAKBggrBgEFBQcDATAM\n" \
+    "BgNVHRMBAf8EAjAAMB8GA1UdIwQYMBaAFDQYYGFkMog2dUUPvKXjo4YtXWgAMBcG\n" \
+    "A1UdEQQQMA6CDGRlcnAuZXhhbXBsZTAKBggqhkjOPQQDAgNIADBFAiEA+Pb1Qqs4\n" \
+    "T+O5kzgHcIG2tTvc0e6e3rN+VVdiNr8Nd0gCIHlnW+c1KtPGSe0H6KwwTrIY2bXq\n" \
+    "Q+36EOieBjZ6AI4d\n"                                                 \
     "-----END CERTIFICATE-----\n"                                        \
     "-----BEGIN CERTIFICATE-----\n"                                      \
     "MIIBhDCCASqgAwIBAgIBZjAKBggqhkjOPQQDAjAUMRIwEAYDVQQDEwlUZXN0IFJv\n" \
     "b3QwIBcNMjAwMTAxMDAwMDAwWhgPMjA5OTEyMzEwMDAwMDBaMBwxGjAYBgNVBAMT\n" \
-    "EVRlc3QgSW50ZXJtZWRpYXRlMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAExJbL\n" \
-    "ADrl6Ih7ph/SdTvdjGIUUnm6T0wbylZ2Wl6z6elC5O9cBM34uO2NBNYiJ9NNAnSl\n" \
-    "JKFwhxs3edkEQP5RH6NjMGEwDgYDVR0PAQH/BAQDAgIEMA8GA1UdEwEB/wQFMAMB\n" \
-    "Af8wHQYDVR0OBBYEFJy3/IWPvrnOo03nTcNQ3YRoi50eMB8GA1UdIwQYMBaAFPOk\n" \
-    "BAJGCMCS3IjtSboCyNkXU5rmMAoGCCqGSM49BAMCA0gAMEUCIQC2GDFj/K930cPd\n" \
-    "pXdktxxorQb2+oMfWHbHhWy4xSUAmgIgJ2eYY74hHe05QWeImMozgwx9i4LLOa5T\n" \
-    "ErHPfwIQHYk=\n"                                                     \
+    "EVRlc3QgSW50ZXJtZWRpYXRlMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAELBkg\n" \
+    "E4wFas/6ruVG4RVfmNX+JxJZA+l5cowKODlX4wD+PEO1Hs35eX2tGw0+7hnM3fC0\n" \
+    "sLXk6mkkI4VYNAqWzqNjMGEwDgYDVR0PAQH/BAQDAgIEMA8GA1UdEwEB/wQFMAMB\n" \
+    "Af8wHQYDVR0OBBYEFDQYYGFkMog2dUUPvKXjo4YtXWgAMB8GA1UdIwQYMBaAFCpK\n" \
+    "vcMK8z2BF6FwtjTulVZWV4UhMAoGCCqGSM49BAMCA0gAMEUCIQCqhIZJkM7AJqp1\n" \
+    "ovMEfO4PgBn07Ci7jPDnA7jpAXlPdQIgIoRbvHSYdaIiW+eKks/1IgMNsNSnosB+\n" \
+    "47dgCpISDiY=\n"                                                     \
+    "-----END CERTIFICATE-----\n"
+
+/* the leaf alone */
+#define PEM_LEAF                                                         \
+    "-----BEGIN CERTIFICATE-----\n"                                      \
+    "MIIBpzCCAUygAwIBAgIBZzAKBggqhkjOPQQDAjAcMRowGAYDVQQDExFUZXN0IElu\n" \
+    "dGVybWVkaWF0ZTAgFw0yMDAxMDEwMDAwMDBaGA8yMDk5MTIzMTAwMDAwMFowGjEY\n" \
+    "MBYGA1UEAxMPaWdub3JlZC5leGFtcGxlMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcD\n" \
+    "QgAExey3U7cxnPD2JRiNXY+gI4P9cv77ZLRvWois8sKRmsoG1wdtY2K5Mu/1DXhM\n" \
+    "2NVHgWQDosOy+THDaFYlf0G74aN/MH0wDgYDVR0PAQH/BAQDAgeAMBMGA1UdJQQM\n" \
+    "MAoGCCsGAQUFBwMBMAwGA1UdEwEB/wQCMAAwHwYDVR0jBBgwFoAUNBhgYWQyiDZ1\n" \
+    "RQ+8peOjhi1daAAwJwYDVR0RBCAwHoIMZGVycC5leGFtcGxlgg4qLndpbGQuZXhh\n" \
+    "bXBsZTAKBggqhkjOPQQDAgNJADBGAiEAvvcpINx3meU1ciMGsCOsCtMl6wvTUNm6\n" \
+    "ZyPyxsrmkIICIQCXN8crk5SULnensyU5atl59e8MzxuuC/FcInlti5yzHQ==\n"     \
+    "-----END CERTIFICATE-----\n"
+
+/* leaf, a root that is not needed, intermediate */
+#define PEM_ODD_CHAIN                                                    \
+    "-----BEGIN CERTIFICATE-----\n"                                      \
+    "MIIBpzCCAUygAwIBAgIBZzAKBggqhkjOPQQDAjAcMRowGAYDVQQDExFUZXN0IElu\n" \
+    "dGVybWVkaWF0ZTAgFw0yMDAxMDEwMDAwMDBaGA8yMDk5MTIzMTAwMDAwMFowGjEY\n" \
+    "MBYGA1UEAxMPaWdub3JlZC5leGFtcGxlMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcD\n" \
+    "QgAExey3U7cxnPD2JRiNXY+gI4P9cv77ZLRvWois8sKRmsoG1wdtY2K5Mu/1DXhM\n" \
+    "2NVHgWQDosOy+THDaFYlf0G74aN/MH0wDgYDVR0PAQH/BAQDAgeAMBMGA1UdJQQM\n" \
+    "MAoGCCsGAQUFBwMBMAwGA1UdEwEB/wQCMAAwHwYDVR0jBBgwFoAUNBhgYWQyiDZ1\n" \
+    "RQ+8peOjhi1daAAwJwYDVR0RBCAwHoIMZGVycC5leGFtcGxlgg4qLndpbGQuZXhh\n" \
+    "bXBsZTAKBggqhkjOPQQDAgNJADBGAiEAvvcpINx3meU1ciMGsCOsCtMl6wvTUNm6\n" \
+    "ZyPyxsrmkIICIQCXN8crk5SULnensyU5atl59e8MzxuuC/FcInlti5yzHQ==\n"     \
+    "-----END CERTIFICATE-----\n"                                        \
+    "-----BEGIN CERTIFICATE-----\n"                                      \
+    "MIIBXTCCAQOgAwIBAgIBaTAKBggqhkjOPQQDAjAVMRMwEQYDVQQDEwpPdGhlciBS\n" \
+    "b290MCAXDTIwMDEwMTAwMDAwMFoYDzIwOTkxMjMxMDAwMDAwWjAVMRMwEQYDVQQD\n" \
+    "EwpPdGhlciBSb290MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEzpc1vcv/dW3o\n" \
+    "o8y0gA2P+0gcYP7YpTPbi7JNw7jYfd6ytX/IeC3tVPIMTjmoh3ifmSSc6VEWOnmJ\n" \
+    "Fv40bZ6HX6NCMEAwDgYDVR0PAQH/BAQDAgIEMA8GA1UdEwEB/wQFMAMBAf8wHQYD\n" \
+    "VR0OBBYEFCI2MLyXeaM6/eThpNbFWO6KFlMhMAoGCCqGSM49BAMCA0gAMEUCIG+y\n" \
+    "bN9OPViXgeKn0lXW9So92ZiqJjrURKNZD24X2YozAiEAvObpMWrbhWVTMyifzVfI\n" \
+    "9imMcFkxkfova2QW5In3B3Y=\n"                                         \
+    "-----END CERTIFICATE-----\n"                                        \
+    "-----BEGIN CERTIFICATE-----\n"                                      \
+    "MIIBhDCCASqgAwIBAgIBZjAKBggqhkjOPQQDAjAUMRIwEAYDVQQDEwlUZXN0IFJv\n" \
+    "b3QwIBcNMjAwMTAxMDAwMDAwWhgPMjA5OTEyMzEwMDAwMDBaMBwxGjAYBgNVBAMT\n" \
+    "EVRlc3QgSW50ZXJtZWRpYXRlMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAELBkg\n" \
+    "E4wFas/6ruVG4RVfmNX+JxJZA+l5cowKODlX4wD+PEO1Hs35eX2tGw0+7hnM3fC0\n" \
+    "sLXk6mkkI4VYNAqWzqNjMGEwDgYDVR0PAQH/BAQDAgIEMA8GA1UdEwEB/wQFMAMB\n" \
+    "Af8wHQYDVR0OBBYEFDQYYGFkMog2dUUPvKXjo4YtXWgAMB8GA1UdIwQYMBaAFCpK\n" \
+    "vcMK8z2BF6FwtjTulVZWV4UhMAoGCCqGSM49BAMCA0gAMEUCIQCqhIZJkM7AJqp1\n" \
+    "ovMEfO4PgBn07Ci7jPDnA7jpAXlPdQIgIoRbvHSYdaIiW+eKks/1IgMNsNSnosB+\n" \
+    "47dgCpISDiY=\n"                                                     \
+    "-----END CERTIFICATE-----\n"
+
+/* a leaf signed by the leaf, which is no authority; leaf, intermediate */
+#define PEM_FORGED_CHAIN                                                 \
+    "-----BEGIN CERTIFICATE-----\n"                                      \
+    "MIIBajCCARCgAwIBAgIBajAKBggqhkjOPQQDAjAaMRgwFgYDVQQDEw9pZ25vcmVk\n" \
+    "LmV4YW1wbGUwIBcNMjAwMTAxMDAwMDAwWhgPMjA5OTEyMzEwMDAwMDBaMBExDzAN\n" \
+    "BgNVBAMTBmZvcmdlZDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABAPNVyCAj6bq\n" \
+    "ephwoPpe0rxa1vzJ/SEtLMDF7v2ugJEbUI0gSFoAv3lwiRi/1wXmZ13LA9lwIEy+\n" \
+    "8TcfiplZZOejTjBMMA4GA1UdDwEB/wQEAwIHgDATBgNVHSUEDDAKBggrBgEFBQcD\n" \
+    "ATAMBgNVHRMBAf8EAjAAMBcGA1UdEQQQMA6CDGRlcnAuZXhhbXBsZTAKBggqhkjO\n" \
+    "PQQDAgNIADBFAiAusLgriLG/8GUrT8Pr5ivvz+kqzqjYqUDdbwn+pusacAIhAPEs\n" \
+    "2vsN6HcSSbYS6d1MRccKLXf00Brf/YW/VccfpCC9\n"                         \
+    "-----END CERTIFICATE-----\n"                                        \
+    "-----BEGIN CERTIFICATE-----\n"                                      \
+    "MIIBpzCCAUygAwIBAgIBZzAKBggqhkjOPQQDAjAcMRowGAYDVQQDExFUZXN0IElu\n" \
+    "dGVybWVkaWF0ZTAgFw0yMDAxMDEwMDAwMDBaGA8yMDk5MTIzMTAwMDAwMFowGjEY\n" \
+    "MBYGA1UEAxMPaWdub3JlZC5leGFtcGxlMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcD\n" \
+    "QgAExey3U7cxnPD2JRiNXY+gI4P9cv77ZLRvWois8sKRmsoG1wdtY2K5Mu/1DXhM\n" \
+    "2NVHgWQDosOy+THDaFYlf0G74aN/MH0wDgYDVR0PAQH/BAQDAgeAMBMGA1UdJQQM\n" \
+    "MAoGCCsGAQUFBwMBMAwGA1UdEwEB/wQCMAAwHwYDVR0jBBgwFoAUNBhgYWQyiDZ1\n" \
+    "RQ+8peOjhi1daAAwJwYDVR0RBCAwHoIMZGVycC5leGFtcGxlgg4qLndpbGQuZXhh\n" \
+    "bXBsZTAKBggqhkjOPQQDAgNJADBGAiEAvvcpINx3meU1ciMGsCOsCtMl6wvTUNm6\n" \
+    "ZyPyxsrmkIICIQCXN8crk5SULnensyU5atl59e8MzxuuC/FcInlti5yzHQ==\n"     \
+    "-----END CERTIFICATE-----\n"                                        \
+    "-----BEGIN CERTIFICATE-----\n"                                      \
+    "MIIBhDCCASqgAwIBAgIBZjAKBggqhkjOPQQDAjAUMRIwEAYDVQQDEwlUZXN0IFJv\n" \
+    "b3QwIBcNMjAwMTAxMDAwMDAwWhgPMjA5OTEyMzEwMDAwMDBaMBwxGjAYBgNVBAMT\n" \
+    "EVRlc3QgSW50ZXJtZWRpYXRlMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAELBkg\n" \
+    "E4wFas/6ruVG4RVfmNX+JxJZA+l5cowKODlX4wD+PEO1Hs35eX2tGw0+7hnM3fC0\n" \
+    "sLXk6mkkI4VYNAqWzqNjMGEwDgYDVR0PAQH/BAQDAgIEMA8GA1UdEwEB/wQFMAMB\n" \
+    "Af8wHQYDVR0OBBYEFDQYYGFkMog2dUUPvKXjo4YtXWgAMB8GA1UdIwQYMBaAFCpK\n" \
+    "vcMK8z2BF6FwtjTulVZWV4UhMAoGCCqGSM49BAMCA0gAMEUCIQCqhIZJkM7AJqp1\n" \
+    "ovMEfO4PgBn07Ci7jPDnA7jpAXlPdQIgIoRbvHSYdaIiW+eKks/1IgMNsNSnosB+\n" \
+    "47dgCpISDiY=\n"                                                     \
+    "-----END CERTIFICATE-----\n"
+
+/* its key */
+#define PEM_FORGED_KEY                                                   \
+    "-----BEGIN EC PRIVATE KEY-----\n"                                   \
+    "MHcCAQEEIL6mHKXYA2BNYsolXhyaqRSiijEMglKYItFWOLO2knG9oAoGCCqGSM49\n" \
+    "AwEHoUQDQgAEA81XIICPpup6mHCg+l7SvFrW/Mn9IS0swMXu/a6AkRtQjSBIWgC/\n" \
+    "eXCJGL/XBeZnXcsD2XAgTL7xNx+KmVlk5w==\n"                             \
+    "-----END EC PRIVATE KEY-----\n"
+
+/* the leaf's key with a certificate for clients only */
+#define PEM_CLIENT_CHAIN                                                 \
+    "-----BEGIN CERTIFICATE-----\n"                                      \
+    "MIIBkjCCATigAwIBAgIBazAKBggqhkjOPQQDAjAcMRowGAYDVQQDExFUZXN0IElu\n" \
+    "dGVybWVkaWF0ZTAgFw0yMDAxMDEwMDAwMDBaGA8yMDk5MTIzMTAwMDAwMFowFjEU\n" \
+    "MBIGA1UEAxMLY2xpZW50IG9ubHkwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAATF\n" \
+    "7LdTtzGc8PYlGI1dj6Ajg/1y/vtktG9aiKzywpGaygbXB21jYrky7/UNeEzY1UeB\n" \
+    "ZAOiw7L5McNoViV/Qbvho28wbTAOBgNVHQ8BAf8EBAMCB4AwEwYDVR0lBAwwCgYI\n" \
+    "KwYBBQUHAwIwDAYDVR0TAQH/BAIwADAfBgNVHSMEGDAWgBQ0GGBhZDKINnVFD7yl\n" \
+    "46OGLV1oADAXBgNVHREEEDAOggxkZXJwLmV4YW1wbGUwCgYIKoZIzj0EAwIDSAAw\n" \
+    "RQIgR/aE5ABDxKiCx2hCC5vj3TN9HnPZj1Bu8ByuKpK6d7sCIQDhTA3MNGklfoPv\n" \
+    "yci+GN5StETMvl+tt0cRznHHFnj/yw==\n"                                 \
+    "-----END CERTIFICATE-----\n"                                        \
+    "-----BEGIN CERTIFICATE-----\n"                                      \
+    "MIIBhDCCASqgAwIBAgIBZjAKBggqhkjOPQQDAjAUMRIwEAYDVQQDEwlUZXN0IFJv\n" \
+    "b3QwIBcNMjAwMTAxMDAwMDAwWhgPMjA5OTEyMzEwMDAwMDBaMBwxGjAYBgNVBAMT\n" \
+    "EVRlc3QgSW50ZXJtZWRpYXRlMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAELBkg\n" \
+    "E4wFas/6ruVG4RVfmNX+JxJZA+l5cowKODlX4wD+PEO1Hs35eX2tGw0+7hnM3fC0\n" \
+    "sLXk6mkkI4VYNAqWzqNjMGEwDgYDVR0PAQH/BAQDAgIEMA8GA1UdEwEB/wQFMAMB\n" \
+    "Af8wHQYDVR0OBBYEFDQYYGFkMog2dUUPvKXjo4YtXWgAMB8GA1UdIwQYMBaAFCpK\n" \
+    "vcMK8z2BF6FwtjTulVZWV4UhMAoGCCqGSM49BAMCA0gAMEUCIQCqhIZJkM7AJqp1\n" \
+    "ovMEfO4PgBn07Ci7jPDnA7jpAXlPdQIgIoRbvHSYdaIiW+eKks/1IgMNsNSnosB+\n" \
+    "47dgCpISDiY=\n"                                                     \
     "-----END CERTIFICATE-----\n"
 
 /* of the leaf, SEC 1 */
 #define PEM_KEY                                                          \
     "-----BEGIN EC PRIVATE KEY-----\n"                                   \
-    "MHcCAQEEIEzIcKXYQNMDgjzTPwLGEiZWeGbVQzfylvux2QboUuWxoAoGCCqGSM49\n" \
-    "AwEHoUQDQgAEkycgQmQ2oZYKySuueepYGKokNqyK67pps5qzqNPFkoXq0GxzfcBM\n" \
-    "UQsBnk4fVMwfeuPQ2Rirok4mt7rBLpSmQQ==\n"                             \
+    "MHcCAQEEILNp91SlfwYSqjqsHXG+YNMwWj1Dcuq5gpzRhV/aYBRloAoGCCqGSM49\n" \
+    "AwEHoUQDQgAExey3U7cxnPD2JRiNXY+gI4P9cv77ZLRvWois8sKRmsoG1wdtY2K5\n" \
+    "Mu/1DXhM2NVHgWQDosOy+THDaFYlf0G74Q==\n"                             \
     "-----END EC PRIVATE KEY-----\n"
 
 /* the same, PKCS#8 */
 #define PEM_KEY_PKCS8                                                    \
     "-----BEGIN PRIVATE KEY-----\n"                                      \
-    "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgTMhwpdhA0wOCPNM/\n" \
-    "AsYSJlZ4ZtVDN/KW+7HZBuhS5bGhRANCAASTJyBCZDahlgrJK6556lgYqiQ2rIrr\n" \
-    "ummzmrOo08WSherQbHN9wExRCwGeTh9UzB9649DZGKuiTia3usEulKZB\n"         \
+    "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgs2n3VKV/BhKqOqwd\n" \
+    "cb5g0zBaPUNy6rmCnNGFX9pgFGWhRANCAATF7LdTtzGc8PYlGI1dj6Ajg/1y/vtk\n" \
+    "tG9aiKzywpGaygbXB21jYrky7/UNeEzY1UeBZAOiw7L5McNoViV/Qbvh\n"         \
     "-----END PRIVATE KEY-----\n"
 
 /* of nothing here */
 #define PEM_OTHER_KEY                                                    \
     "-----BEGIN EC PRIVATE KEY-----\n"                                   \
-    "MHcCAQEEIFllBE6AiBkScephI8r0dkB6x7g41uMMdWUvPdMmImWgoAoGCCqGSM49\n" \
-    "AwEHoUQDQgAEKapSvvTsp4KG/RZPyhB4QOD/C1NW6sbAejteWIipTAhaaymXa24i\n" \
-    "QUQbZqYusV6/u8AsPlS+imJiy9nAqrVWgQ==\n"                             \
+    "MHcCAQEEILAxzmvy2S1Qs0Jl9NFQLzjQtmLmifQQTUVf5yqJr/EioAoGCCqGSM49\n" \
+    "AwEHoUQDQgAEzpc1vcv/dW3oo8y0gA2P+0gcYP7YpTPbi7JNw7jYfd6ytX/IeC3t\n" \
+    "VPIMTjmoh3ifmSSc6VEWOnmJFv40bZ6HXw==\n"                             \
     "-----END EC PRIVATE KEY-----\n"
 
 /* one self-signed RSA certificate */
 #define PEM_RSA_CHAIN                                                    \
     "-----BEGIN CERTIFICATE-----\n"                                      \
-    "MIIDDjCCAfagAwIBAgIBajANBgkqhkiG9w0BAQsFADAWMRQwEgYDVQQDEwtyc2Eu\n" \
+    "MIIDDjCCAfagAwIBAgIBbDANBgkqhkiG9w0BAQsFADAWMRQwEgYDVQQDEwtyc2Eu\n" \
     "ZXhhbXBsZTAgFw0yMDAxMDEwMDAwMDBaGA8yMDk5MTIzMTAwMDAwMFowFjEUMBIG\n" \
     "A1UEAxMLcnNhLmV4YW1wbGUwggEiMA0GCSqGSIb3DQEBAQUAA4IBDwAwggEKAoIB\n" \
-    "AQCnh3Ha4fG9Ihs88Px1ftCr7T9uzeHGKE2IKUc8exgp5YD7nxcQWQVbstKDoQii\n" \
-    "igxoUXibvulQDMLrwRhqPNn5z9hExb5DvBgAhLRfFveqd1euyL66LhpKkwT78g0Y\n" \
-    "6BCEKW4y60SE9JDslKw98USl7be6Qo3/fTrmuGP1MfoF2RWgSdXzvQa7kilZIWyp\n" \
-    "dMPPzH+B8QPgUo9Sw9OdqfFGAH/iAhtuHOqLBHEvKxexk4Iuwby26GOTnrqJLBlp\n" \
-    "Y5ZiVs47wl2q22YNb/boGMa7L2Ozw1GnynCTzXkFxGI7wtGwaBHUACv8eZOQ27J+\n" \
-    "wuheqdLEYyPdEbjCGq/mA78PAgMBAAGjZTBjMA4GA1UdDwEB/wQEAwIHgDATBgNV\n" \
+    "AQCbnR6hnVC171dFQ0xmf/3sB9Ze1JrkERsfvXNMHVh+sZhXsCvqGpDCrZNkKlo6\n" \
+    "KeomOrALjf24GOjJxi2RPzfJ03KRngW4Y1WYIF61yEesYTiajmW+8aa3jNkm4dqo\n" \
+    "OpSV7WoJI6EtDmh9zrBCnGWMd4GyPTEU69+E53QYW9yujPyNnI/SY3CzMiDNmmb1\n" \
+    "zqDsg/48+MkjQjXgrM1sc40S9w2Ovku9uq+6qoQXzSsVxmEEnMDdLZZuUPr51G6D\n" \
+    "TGPr1oEMGvkkKllxW8iqtJfeDOlVf8KreHwRL04ruiafXqyMJpJArvxYwzGZjW2W\n" \
+    "KVpuBhadayPLQgNtrLTnj5aHAgMBAAGjZTBjMA4GA1UdDwEB/wQEAwIHgDATBgNV\n" \
     "HSUEDDAKBggrBgEFBQcDATAMBgNVHRMBAf8EAjAAMC4GA1UdEQQnMCWCC3JzYS5l\n" \
     "eGFtcGxlhwTAAAIBhxAgAQ24AAAAAAAAAAAAAAABMA0GCSqGSIb3DQEBCwUAA4IB\n" \
-    "AQATkoPuP+R2SE9PEAMWHm7rstfjdFVBJl9qgeRib6Bia02flFJka7PEXLdhIFNs\n" \
-    "4Iz485AHLUjd34ZUz+1inMKhawfsoEof9bjhFiiLrtMCG6+snl+z+F2mpGRDM6jk\n" \
-    "n+v3aDAWP+Uoxi3kQ/24Pe9efulsjrAkY/rQ2BNYyc5nAuJsCQMqjh70KE7jABE9\n" \
-    "qBbH3PrucUa0e/5DR1I3TJMbfm9s9m8cu/4zxkMm7BtjC6Kuz3a7KaJJdS1ffCnZ\n" \
-    "bxa2oIWHfxoFcBt0f3PlXhBKcQOqTla30O33sHOP+8HMLWEh27f+vctDef5NzZxq\n" \
-    "lW1yUTdbjc61qSf4jx4bFGs+\n"                                         \
+    "AQBd8Sad+2GxlUmSnhEjk/o4TtuxF4jCYdaS3Lb6E6ZpHGYTD7Qa0oADRlzqe4XI\n" \
+    "ma8k4p+v1SjddEkv6RYbwSqq0dJ24p2vwbF9fb6aJqK5iM+Cfo4sAJTlzJ8JWR2Z\n" \
+    "oEal/JD1nYRNX6yt6UwHsPJAzZLDzK82snKoAoVNXiG61kQcGCyHuW0pmR++dBx+\n" \
+    "1l94jzl/F2eKhCdqWFobjmyFDNm3np+wld48xzAsA401ElJn3S5LqB6dhApGCDOa\n" \
+    "b+5bZBaU5n75AewGjAyVaR0X+66jYNgUDLNr9klMsKeWZ7iFVpGIo4VY+F1diyYz\n" \
+    "h0QkCLs//jrZYXsuzZH5BIk5\n"                                         \
     "-----END CERTIFICATE-----\n"
 
 /* its key, PKCS#1 */
 #define PEM_RSA_KEY                                                      \
     "-----BEGIN RSA PRIVATE KEY-----\n"                                  \
-    "MIIEogIBAAKCAQEAp4dx2uHxvSIbPPD8dX7Qq+0/bs3hxihNiClHPHsYKeWA+58X\n" \
-    "EFkFW7LSg6EIoooMaFF4m77pUAzC68EYajzZ+c/YRMW+Q7wYAIS0Xxb3qndXrsi+\n" \
-    "ui4aSpME+/INGOgQhCluMutEhPSQ7JSsPfFEpe23ukKN/3065rhj9TH6BdkVoEnV\n" \
-    "870Gu5IpWSFsqXTDz8x/gfED4FKPUsPTnanxRgB/4gIbbhzqiwRxLysXsZOCLsG8\n" \
-    "tuhjk566iSwZaWOWYlbOO8JdqttmDW/26BjGuy9js8NRp8pwk815BcRiO8LRsGgR\n" \
-    "1AAr/HmTkNuyfsLoXqnSxGMj3RG4whqv5gO/DwIDAQABAoIBAEqFFUAoAUAAS91v\n" \
-    "1Nzu7COOBQlky2k5xEMtGWLt3nHEhPtoaPn8n0WK5dlnaE/k2GAO3XdqFJ5nDs2P\n" \
-    "tyyKpOtaaPkufNPkd0jDvvgNX12UeIxm/3AR0eAaRb1Mjkbl83LWew5rWK9Lmquh\n" \
-    "9nwXNlIYzAEuWbusGOdIXi5TbMPsdFCCWx/7MN4Ogq1JOAldh65cLOSy3B1GCrc/\n" \
-    "4F7TaWBNGZhMy2dDwBx7N9A/JwlRb1uMRx9KNnghv2nqkDC3Y4NFsWHYf+dKp6xo\n" \
-    "ALTHtLjUSn3SpeVSk382K4j7caoVmircW0B11CaLKN6lTkfKAaITKVycZKLyThhw\n" \
-    "EvmHdwECgYEAzE9MHTM0uKGxLXoNRTaRRYkJ8+NTR4rmlqQ1mmWORo1zJg2LSkil\n" \
-    "W4xBTOY4O/qF8XK/WsoQgtyM29ApL3T0lLPpc9YNCdPXWtXqYL2KvAfLNTpXR7FO\n" \
-    "PMDIoEYUSuzuTTx0pJQm4AkpUcQCHAzphdyPKYI90eJpLTzcTA5FxiMCgYEA0enx\n" \
-    "QU1nR2qIvYYs1hLf+LE6lArOn89cchoW3i7xKZBzjTUTTpTlFnCcvwVN+2UQcJXU\n" \
-    "jfEv7H83mX3pZMwuwjhSec3gToCnLdwOUsCKTiNvZIzWOl32gToQjgHx5PVnuq8L\n" \
-    "0ijv4KLzY29uIN4bDvEzkhO6hoil3cMU+zkFNCUCgYBxcqraH//rceV3UimiQC2k\n" \
-    "hfbf1V/9/vQRu/cD19aL+Kly/NxWkEY5soTkFYYuT+smakg1OrS2ZY9V0526+1+A\n" \
-    "XvKH3tj4lwgjKVtvAnDR/iXpVY73gU3nUElXLfLAtBWTD7nZVWbMymmGPKfLOaRG\n" \
-    "L3XTX73CGM28T+on1VkLLwKBgE5n4mww3DXJrh+UYWToke3TTP0E+F6q1m3sHsSI\n" \
-    "ph2PTgndXEPKy7LRB0s2UQVon3ZeEJGgF/VvIzZa2HWE6qYy4WOLqY/I8Cjp/BOe\n" \
-    "xUogZDgbft04QZ3NMWfJhC+wFjmdrn2mOsseMmjeszTloRe4sjmK0u3zVnj5p/ma\n" \
-    "N75dAoGARcCc1sAQUbhBW3LhwhUM3tMzQfYt9YZ8MjcmCiwwYqHcU0Xs4qM9VPC9\n" \
-    "En/q6ELQ3FeL+YWYFOa7eHqPaU/0l/CnmlvR2So+3SreeFwwC13e9TH78Sy2AFjo\n" \
-    "gy8MHOmSwO+YBrjsudP3zyjOwe6NrmZu8wNiuE6TsqX/3nf0qOA=\n"             \
+    "MIIEpAIBAAKCAQEAm50eoZ1Qte9XRUNMZn/97AfWXtSa5BEbH71zTB1YfrGYV7Ar\n" \
+    "6hqQwq2TZCpaOinqJjqwC439uBjoycYtkT83ydNykZ4FuGNVmCBetchHrGE4mo5l\n" \
+    "vvGmt4zZJuHaqDqUle1qCSOhLQ5ofc6wQpxljHeBsj0xFOvfhOd0GFvcroz8jZyP\n" \
+    "0mNwszIgzZpm9c6g7IP+PPjJI0I14KzNbHONEvcNjr5LvbqvuqqEF80rFcZhBJzA\n" \
+    "3S2WblD6+dRug0xj69aBDBr5JCpZcVvIqrSX3gzpVX/Cq3h8ES9OK7omn16sjCaS\n" \
+    "QK78WMMxmY1tlilabgYWnWsjy0IDbay054+WhwIDAQABAoIBAAK3FZs9SvS5tdyc\n" \
+    "BX++WPhe1KM383HqSH5fyFy6IFqpj55sEQAXMZJsA+faA1QDejXrjTnOYvBs4tbu\n" \
+    "ccoYf8kyOswGpVPny80JN43Vbka4NYwg0u6necC3IOzYQP/xcblB+LkrGXtXRoR3\n" \
+    "cEThRLZUOXuaLLqQOQixHynzpGCZRzGrN107b/jwXtoNbINjHVB4IjWfeRtjA2ct\n" \
+    "qhQBFfp08/eKLRz8YnLx0DQBfVE+PR0yOJuVH+Rk82re4s7ZngUQmkMAh60tMSLV\n" \
+    "oRXrrlAEZOMz3bnWlEshgRFIYmL4KEY0/wxamJN02O3kd06I6SMtUa4q0kqN4ueo\n" \
+    "cLFDJ4ECgYEAyXyCADE8ZbrdffE1IguXC7TlwaGQFd1qKAPht1XN1Rl5Cy5ZGYCo\n" \
+    "Y5+TFpihn772nczmQ6/jGqR9USVCYfIFzUXKVtB+IIMue+7izoSae8C52xk3cRUr\n" \
+    "FEFDXqp/n0NS5pk9WRgCKQGMMGtUaSZMXy1gulPn5kGW8RvFItoHxYECgYEAxbdZ\n" \
+    "r6ewdKqRzPdsMdDkCGG31I9kDzRa1/pUYCctY+Z6ccFpo7TYN2+LldWnf4icalqs\n" \
+    "kgqJ2HfP5lD5/6RSXvmjGEysejg9gJiTotOoGxAR0VHxBhiHXAMCnUdeMuE9wSp7\n" \
+    "sRO16Hwr1iSenI8oKiJuxGRD5LAF3JSKsj7RMAcCgYEAjVX9i0z+ZQ4T2QiekOc4\n" \
+    "aUnX8V/3xp6unKs8ZnKWFGnt8t3sOmt5s4h4kV034ur96+uTit+Sm1nPXmCYlERF\n" \
+    "tZzDNurBzuS2ctE74Eo8Y5rpxLuHnJeQxICTVZCcPYfoW0IbOqgQu9sOD9j6OVhY\n" \
+    "MluOgqXhAi/4ReGJA82VrgECgYEAjiFoD6X0a2nStg2HcahAxOW6SMtrmqKAS5Jg\n" \
+    "5V5EevRMQUpQrqZqaC9/oI6egkeqaaoVNEbvIPXANkkv7l4p+KxsWiOEObgEPlVw\n" \
+    "jDSrPAkpRdgp87/eTn67emS7isfwpNPtZzZMJnxc5uwcOV+P9/oYtoV9aQBAtnjx\n" \
+    "24Dc0DECgYAKe9iZ6HO8gWlA9Jq62R45lGtaXtK2+vBiOXJpysNMP1W/j3+qW6Ed\n" \
+    "Te+j6KtGF/iTG5ClOTTX7bhKDQU4CKDUH7dzK35LD+ACrHOARRzxj72VTzm9oa4q\n" \
+    "vaDArjes5rZ5ky/3kR7cE5cWu4dWyieShh3ulUgFIZWFqOVjDjA/gg==\n"         \
     "-----END RSA PRIVATE KEY-----\n"
