@@ -3,42 +3,8 @@
 # The ring features of older kernels: each mask leaves exactly what it says in the log, and packets go through with it.
 set -euo pipefail
 
-daemon=$1 tool=$2
-dir=$(mktemp -d)
-pid=
-
-cleanup() {
-    if [ -n "$pid" ]; then kill -KILL "$pid" 2>/dev/null || true; fi
-    rm -rf "$dir"
-}
-trap cleanup EXIT
-
-die() {
-    printf 'FAILED: %s\n' "$*" >&2
-    if [ -s "$dir/log" ]; then sed 's/^/    /' "$dir/log" >&2; fi
-    exit 1
-}
-
-# start FLAG...: runs the daemon on a port of the kernel's choice and waits until it listens; sets pid and address.
-start() {
-    local deadline=$((SECONDS + 10))
-    : >"$dir/log" # here and not in the child: the lines of the one before must not be read
-    "$daemon" -dev -a 127.0.0.1:0 "$@" >"$dir/log" 2>&1 &
-    pid=$!
-    until address=$(sed -n 's/.* listening on \([^ ]*\) .*/\1/p' "$dir/log") && [ -n "$address" ]; do
-        kill -0 "$pid" 2>/dev/null || die "did not start with: $*"
-        [ $SECONDS -lt $deadline ] || die "does not listen with: $*"
-        sleep 0.02
-    done
-}
-
-stop() {
-    local rc=0
-    kill -TERM "$pid"
-    wait "$pid" || rc=$?
-    pid=
-    [ $rc = 0 ] || die "exit status $rc after SIGTERM"
-}
+# shellcheck source=tests/system/lib.bash
+. "$(dirname "$0")/lib.bash"
 
 # features_in_use: what the log names, as one line.
 features_in_use() { sed -n 's/.* io_uring: //p' "$dir/log"; }

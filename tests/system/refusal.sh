@@ -4,23 +4,10 @@
 # DENY_URING (tests/unit/deny_uring.c) runs a command with io_uring forbidden; it is looked for beside the daemon.
 set -euo pipefail
 
-daemon=$1 tool=$2 deny=${3:-$(dirname "$1")/deny_uring}
-dir=$(mktemp -d)
-pid=
+# shellcheck source=tests/system/lib.bash
+. "$(dirname "$0")/lib.bash"
 
-cleanup() {
-    if [ -n "$pid" ]; then kill -KILL "$pid" 2>/dev/null || true; fi
-    rm -rf "$dir"
-}
-trap cleanup EXIT
-
-die() {
-    printf 'FAILED: %s\n' "$*" >&2
-    for file in log out err; do
-        if [ -s "$dir/$file" ]; then sed "s/^/    $file: /" "$dir/$file" >&2; fi
-    done
-    exit 1
-}
+deny=${3:-$(dirname "$1")/deny_uring}
 
 # expect STATUS COMMAND...: it has to end by itself; output in $dir/out and $dir/err.
 expect() {
@@ -76,23 +63,13 @@ printf 'ok: limits\n'
 
 # ---- the port ----
 
-: >"$dir/log" # here and not in the child: the lines of the one before must not be read
-"$daemon" -dev -a 127.0.0.1:0 >"$dir/log" 2>&1 &
-pid=$!
-deadline=$((SECONDS + 10))
-until address=$(sed -n 's/.* listening on \([^ ]*\) .*/\1/p' "$dir/log") && [ -n "$address" ]; do
-    kill -0 "$pid" 2>/dev/null || die "did not start"
-    [ $SECONDS -lt $deadline ] || die "does not listen"
-    sleep 0.02
-done
+start
 expect 1 "$daemon" -dev -a "$address"
 says "$address"
 says "in use"
 is_silent
 "$tool" probe "http://$address/derp" >/dev/null || die "the first one has suffered"
-kill -TERM "$pid"
-wait "$pid"
-pid=
+stop
 expect 1 "$daemon" -dev -a 192.0.2.1:0 # an address of documentation, nobody's
 says "192.0.2.1"
 printf 'ok: ports\n'

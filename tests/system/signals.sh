@@ -3,39 +3,12 @@
 # Ending: SIGTERM and SIGINT with live connections, SIGHUP without, and a successor on the same port at once.
 set -euo pipefail
 
-daemon=$1 tool=$2
-dir=$(mktemp -d)
-pid=
-
-cleanup() {
-    if [ -n "$pid" ]; then kill -KILL "$pid" 2>/dev/null || true; fi
-    rm -rf "$dir"
-}
-trap cleanup EXIT
-
-die() {
-    printf 'FAILED: %s\n' "$*" >&2
-    if [ -s "$dir/log" ]; then sed 's/^/    /' "$dir/log" >&2; fi
-    exit 1
-}
+# shellcheck source=tests/system/lib.bash
+. "$(dirname "$0")/lib.bash"
 
 # The key pair of tests/golden: a login recorded for it opens on every start with this key. It protects nothing.
 printf '{"PrivateKey": "privkey:%s"}' 000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e5f >"$dir/key"
 login=$(sed '/^#/d' "$(dirname "$0")/../golden/clientinfo.hex" | tr -d '\n' | sed 's/../\\x&/g')
-
-# start ADDRESS: sets pid, address and port.
-start() {
-    local deadline=$((SECONDS + 10))
-    : >"$dir/log" # here and not in the child: the lines of the one before must not be read
-    "$daemon" -dev -a "$1" -c "$dir/key" >"$dir/log" 2>&1 &
-    pid=$!
-    until address=$(sed -n 's/.* listening on \([^ ]*\) .*/\1/p' "$dir/log") && [ -n "$address" ]; do
-        kill -0 "$pid" 2>/dev/null || die "did not start on $1"
-        [ $SECONDS -lt $deadline ] || die "does not listen on $1"
-        sleep 0.02
-    done
-    port=${address##*:}
-}
 
 # metric NAME: its value.
 metric() {
@@ -93,13 +66,13 @@ expect_end() {
 
 probe() { "$tool" probe "http://127.0.0.1:$port/derp" >"$dir/probe" 2>&1 || die "$1: $(cat "$dir/probe")"; }
 
-start 127.0.0.1:0
+start -a 127.0.0.1:0 -c "$dir/key"
 connect_all
 expect_end TERM
 
 # The connections above are still open on our side, so the port has sockets of the first instance in TIME_WAIT or
 # FIN_WAIT; the successor may not care.
-start "127.0.0.1:$port"
+start -a "127.0.0.1:$port" -c "$dir/key"
 probe "successor"
 printf 'ok: a successor on the same port at once\n'
 disconnect_all
@@ -119,5 +92,5 @@ expect_end INT
 disconnect_all
 
 # With nobody there, and again on the port.
-start "127.0.0.1:$port"
+start -a "127.0.0.1:$port" -c "$dir/key"
 expect_end INT

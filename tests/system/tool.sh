@@ -3,43 +3,8 @@
 # The operator's command: keys that agree with the daemon, probes with a verdict, exit statuses as documented.
 set -euo pipefail
 
-daemon=$1 tool=$2
-dir=$(mktemp -d)
-pid=
-
-cleanup() {
-    if [ -n "$pid" ]; then kill -KILL "$pid" 2>/dev/null || true; fi
-    rm -rf "$dir"
-}
-trap cleanup EXIT
-
-die() {
-    printf 'FAILED: %s\n' "$*" >&2
-    for file in log out err; do
-        if [ -s "$dir/$file" ]; then sed "s/^/    $file: /" "$dir/$file" >&2; fi
-    done
-    exit 1
-}
-
-start() {
-    local deadline=$((SECONDS + 10))
-    : >"$dir/log" # here and not in the child: the lines of the one before must not be read
-    "$daemon" -dev -a 127.0.0.1:0 "$@" >"$dir/log" 2>&1 &
-    pid=$!
-    until address=$(sed -n 's/.* listening on \([^ ]*\) .*/\1/p' "$dir/log") && [ -n "$address" ]; do
-        kill -0 "$pid" 2>/dev/null || die "did not start with: $*"
-        [ $SECONDS -lt $deadline ] || die "does not listen with: $*"
-        sleep 0.02
-    done
-}
-
-stop() {
-    local rc=0
-    kill -TERM "$pid"
-    wait "$pid" || rc=$?
-    pid=
-    [ $rc = 0 ] || die "exit status $rc after SIGTERM"
-}
+# shellcheck source=tests/system/lib.bash
+. "$(dirname "$0")/lib.bash"
 
 # expect STATUS ARGUMENT...: runs the tool; output in $dir/out and $dir/err.
 expect() {
