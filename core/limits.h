@@ -17,10 +17,11 @@ enum {
 
     /* ---- the door (front) ---- */
     LIMIT_HTTP_HEAD_SIZE_MAX = 16 * 1024,   // clients send ~200 bytes; proxies add a few hundred
-    LIMIT_SESSIONS = 1024,  // sockets between accept and hand-over; at 10 s a login a flood holds them,
-    // so the oldest is closed for a new one
+    LIMIT_SESSIONS =
+        512,  // sockets between accept and hand-over, each with up to 72 KiB of wolfSSL; when all are taken
+                           // one is closed for each new one
     LIMIT_LARGE_BUFFERS = 8,  // ClientInfo above the session's buffer, pages above 4 KiB: rare
-    LIMIT_PARCELS = 256,  // logins between front and worker at one time: < 1 ms each
+    LIMIT_PARCELS = 128,  // logins between front and worker at one time: < 1 ms each
     LIMIT_RECORD_SIZE_MAX = 16406,          // a TLS record: content 16384, header, type and tag
     LIMIT_LOGIN_REST_MAX = LIMIT_HTTP_HEAD_SIZE_MAX + LIMIT_RECORD_SIZE_MAX,  // opened bytes behind a login
     LIMIT_EVENTS_PER_PASS = 256,  // completions handled before queues are flushed
@@ -31,11 +32,12 @@ enum {
     LIMIT_CHUNK_MAX = LIMIT_FRAME_SIZE_MAX + 5 * 22 + 27,  // the greatest frame in 5 records, and a KeyUpdate
     LIMIT_CHUNK_SMALL = 16 * 1024,  // one gathered send; past 16 KiB gathering gains little
     LIMIT_NOTSENT_LOWAT = 128 * 1024,  // bytes the kernel may hoard unsent per socket
+    LIMIT_CONNECTIONS_PER_KEY = 256,  // a client has one, a roaming one a few for a minute; clones share
     LIMIT_NOT_HERE_BURST = 3,  // PeerGone(NotHere) per sender: bucket 3, one more each second
 
     /* ---- rings ---- */
-    LIMIT_RECEIVE_BUFFERS = 64,  // small and hot beats many: 64 x 16 KiB lie in L2
-    LIMIT_RECEIVE_BUFFER_SIZE = 16 * 1024,
+    LIMIT_RECEIVE_BUFFERS = 32,  // small and hot beats many: 32 x 32 KiB lie in L2
+    LIMIT_RECEIVE_BUFFER_SIZE = 32 * 1024,  // the greatest TLS record fits
     LIMIT_SUBMISSIONS = 1024,
 
     /* ---- threads ---- */

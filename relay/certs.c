@@ -89,10 +89,18 @@ static bool write_file(const char *path, const char *text, unsigned mode, char *
     return rc == 0 || fail(why, "cannot write %s: %s", path, strerror(-rc));
 }
 
-/* derper's directory is private. */
+/* derper's directory is private; so are the parents that have to be made for it. */
 static bool make_dir(const char *dir, char *why) {
-    if (mkdir(dir, 0700) == 0 || errno == EEXIST || errno == ENOENT) return true;
-    return fail(why, "cannot make the directory %s: %s", dir, strerror(errno));
+    char path[CERTS_PATH_MAX];
+    snprintf(path, sizeof(path), "%s/", dir);
+    for (char *at = strchr(path + 1, '/'); at; at = strchr(at + 1, '/')) {
+        *at = 0;
+        if (mkdir(path, 0700) != 0 && errno != EEXIST) {
+            return fail(why, "cannot make the directory %s: %s", path, strerror(errno));
+        }
+        *at = '/';
+    }
+    return true;
 }
 
 static bool make_self_signed(struct certs *certs, uint64_t unix_s, char *why) {
@@ -182,17 +190,18 @@ struct tls_identity *certs_check(struct certs *certs, uint64_t unix_s) {
     if (identity == NULL) {
         certs->made_unix_s += is_old ? DAY_S : 0;  // the next try for age alone is tomorrow's
         log_line(LOG_ERROR, "the certificate in use stays: %s", why);
-    } else if (is_changed) {
-        log_line(LOG_INFO, "new certificate from %s is in use for new connections", certs->chain_path);
+        return NULL;
     }
+    if (is_changed) log_line(LOG_INFO, "new certificate from %s is in use for new connections", certs->chain_path);
+    certs_log(certs, identity);
     return identity;
 }
 
 /* ---- for the operator ---- */
 
-static void log_node(const struct certs *certs, const struct tls_identity_facts *facts, uint16_t port) {
+static void log_node(const struct certs *certs, const struct tls_identity_facts *facts) {
     struct derpmap_node node = {
-        .hostname = certs->hostname, .port = port, .stun_port = -1, .has_pin = true, .region_id = 900};
+        .hostname = certs->hostname, .port = certs->port, .stun_port = -1, .has_pin = true, .region_id = 900};
     memcpy(node.pin, facts->pin, sizeof(node.pin));
     char *text = derpmap_node_text(&node);
     if (text) {
@@ -202,10 +211,10 @@ static void log_node(const struct certs *certs, const struct tls_identity_facts 
     free(text);
 }
 
-void certs_log(const struct certs *certs, const struct tls_identity *identity, uint16_t port) {
+void certs_log(const struct certs *certs, const struct tls_identity *identity) {
     const struct tls_identity_facts *facts = tls_identity_facts(identity);
     long long days = ((long long)facts->not_after_s - (long long)sys_wall_clock_s()) / DAY_S;
     log_line(days < 7 ? LOG_WARNING : LOG_INFO, "certificate %s is valid for %lld more days%s", certs->chain_path, days,
              facts->is_rsa ? "; it is RSA, and ECDSA makes handshakes several times cheaper" : "");
-    if (facts->is_ip) log_node(certs, facts, port);
+    if (facts->is_ip) log_node(certs, facts);
 }

@@ -35,6 +35,7 @@ struct certs {
     char chain_path[CERTS_PATH_MAX];
     char key_path[CERTS_PATH_MAX];
     struct certs_stamp chain_stamp, key_stamp;
+    uint16_t port;         // where clients connect, for the log; the owner sets it when it is known
     uint64_t made_unix_s;  // when the current meta certificate was made
     bool is_self_signed;   // made by us, in this run or an earlier one: the hostname is an IP
 };
@@ -50,4 +51,4 @@ must_use struct tls_identity *certs_load(struct certs *certs, uint64_t unix_s, c
 must_use struct tls_identity *certs_check(struct certs *certs, uint64_t unix_s);
 
 /* Logs what clients need: dates, and for an IP hostname the node to paste into a DERP map, with its pin. */
-void certs_log(const struct certs *certs, const struct tls_identity *identity, uint16_t port);
+void certs_log(const struct certs *certs, const struct tls_identity *identity);

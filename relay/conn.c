@@ -63,6 +63,33 @@ static bool restore(struct worker *w, struct conn *conn) {
     return true;
 }
 
+/* What has come in part will not be completed any more. */
+static void give_incomplete(struct worker *w, struct conn *conn) {
+    if (conn->r.partial) packet_give(&w->packets, conn->r.partial);
+    if (conn->r.raw) packet_give(&w->packets, conn->r.raw);
+    conn->r.partial = conn->r.raw = NULL;
+    worker_note_holder(w, conn);
+}
+
+static void give_packets(struct worker *w, struct conn *conn) {
+    struct packet *packet;
+    conn_drop_chunk(w, conn);
+    while ((packet = queue_pop(&conn->r.urgent)) != NULL) packet_give(&w->packets, packet);
+    give_incomplete(w, conn);
+}
+
+void conn_give_up_incomplete(struct worker *w, struct conn *conn) {
+    if (conn->r.is_closing) return;
+    if (conn->r.raw) {
+        conn_close(w, conn, CLOSE_NO_MEMORY);
+        return;
+    }
+    derp_stream_discard(&conn->r.stream);
+    packet_give(&w->packets, conn->r.partial);
+    conn->r.partial = NULL;
+    worker_note_holder(w, conn);
+}
+
 struct conn *conn_adopt(struct worker *w, struct peer *peer, uint16_t parcel_idx) {
     const struct parcel *parcel = &w->links.parcels[parcel_idx];
     struct conn *conn = pool_take(&w->conns);
@@ -71,10 +98,14 @@ struct conn *conn_adopt(struct worker *w, struct peer *peer, uint16_t parcel_idx
     conn->r.has_parcel = true;
     conn->r.keepalive_timer.kind = CONN_TIMER_KEEPALIVE;
     conn->r.write_timer.kind = CONN_TIMER_WRITE;
-    if (!conn_value_unpack(&conn->v, parcel->bytes, parcel->size) || !restore(w, conn)) {
+    CHECK(conn_value_unpack(&conn->v, parcel->bytes, parcel->size));  // the front has packed it
+    if (!restore(w, conn)) {
+        give_packets(w, conn);
+        record_fini(&conn->r.record);
         pool_give(&w->conns, conn);
         return NULL;
     }
+    worker_note_holder(w, conn);
     ring_socket_init(&conn->r.socket, conn->v.fd, pool_handle_of(&w->conns, conn));
     sender_holder_init(&w->senders, &conn->r.senders);
     peer_join(w, peer, conn);
@@ -95,21 +126,11 @@ static void give_parcel_back(struct worker *w, struct conn *conn) {
 
 /* ---- leaving ---- */
 
-static void give_packets(struct worker *w, struct conn *conn) {
-    struct packet *packet;
-    conn_drop_chunk(w, conn);
-    while ((packet = queue_pop(&conn->r.urgent)) != NULL) packet_give(&w->packets, packet);
-    if (conn->r.partial) packet_give(&w->packets, conn->r.partial);
-    conn->r.partial = NULL;
-    if (conn->r.raw) packet_give(&w->packets, conn->r.raw);
-    conn->r.raw = NULL;
-}
-
 /* TLS says goodbye, unless the socket has failed, the other side has been rude, or a send is in flight already. */
 static bool may_say_why(const struct conn *conn, enum close_reason reason) {
     bool is_broken = reason == CLOSE_RECEIVE_ERROR || reason == CLOSE_SEND_ERROR || reason == CLOSE_WRITE_TIMEOUT ||
                      reason == CLOSE_TLS_ALERT;
-    return conn->v.transport == TRANSPORT_TLS && !is_broken && conn->r.sending == NULL;
+    return conn->v.transport == TRANSPORT_TLS && !is_broken && !conn->r.is_sealing_broken && conn->r.sending == NULL;
 }
 
 void conn_close(struct worker *w, struct conn *conn, enum close_reason reason) {
@@ -121,6 +142,7 @@ void conn_close(struct worker *w, struct conn *conn, enum close_reason reason) {
     wheel_disarm(&w->wheel, &conn->r.write_timer);
     sender_holder_fini(&w->senders, &conn->r.senders);
     give_parcel_back(w, conn);
+    give_incomplete(w, conn);
     if (may_say_why(conn, reason)) conn_send_alert(w, conn, conn->r.close_alert);
     /* A peer that does not read would keep our unsent bytes in the kernel; a polite one gets a FIN. */
     ring_close_socket(w->ring, &conn->r.socket, reason == CLOSE_WRITE_TIMEOUT);

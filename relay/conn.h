@@ -52,6 +52,7 @@ struct conn_runtime {
     struct conn *peer_next;       // the other connections of the key
     struct conn *start_next;      // in the worker's list of those that have had their GO
     struct conn *dirty_next;      // in the worker's list of those that have something to send
+    struct conn *holder_older, *holder_newer;  // in the worker's list of those that hold something incomplete
     struct packet *partial;       // where the stream collects an incomplete frame
     struct packet *sending;       // the chunk in flight, or the rest of it
     struct queue urgent;          // whole frames that go before all packets
@@ -64,10 +65,12 @@ struct conn_runtime {
     struct conn_destination destinations[CONN_CACHE_ENTRIES];
     uint16_t parcel_idx;  // adopted: holds v.unopened until GO
     bool has_parcel;
+    bool is_holder;
     bool is_dirty;
     bool is_keepalive_due;
     bool was_short;  // the last send took only a part: the next chunk is small
     bool is_closing;
+    bool is_sealing_broken;       // nothing may be sealed any more, not even an alert
     uint8_t close_alert;  // TLS: what to say when closing, enum record_alert
 };
 
@@ -82,8 +85,7 @@ _Static_assert(offsetof(struct conn, r) < sizeof(struct conn_value) + _Alignof(s
                "everything in struct conn is either in the table of conn_value.h or in conn_runtime");
 
 /* Makes a connection of the parcel and joins it to `peer`; the socket is not read and nothing is written before
- * conn_start. The parcel stays in use until then. NULL when the parcel is not a connection or no object is free; both
- * are bugs of ours, since control counts (the caller closes the peer's account). */
+ * conn_start. The parcel stays in use until then. NULL when memory is short; nothing has happened then. */
 must_use struct conn *conn_adopt(struct worker *w, struct peer *peer, uint16_t parcel_idx);
 
 /* GO: writes what is urgent (ServerInfo), parses what had come behind the login, and starts to read. */
@@ -97,6 +99,10 @@ void conn_on_write_timer(struct worker *w, struct conn *conn);
 
 /* There is something to send: it will be flushed at the end of this pass. */
 void conn_make_dirty(struct worker *w, struct conn *conn);
+
+/* Memory is short: gives up the incomplete frame it collects (the frame is lost, the connection is not), or ends the
+ * connection that holds an incomplete record. */
+void conn_give_up_incomplete(struct worker *w, struct conn *conn);
 
 /* Seals what waits into one chunk and sends it, unless a send is in flight. Only the worker's flush phase calls it. */
 void conn_flush(struct worker *w, struct conn *conn);

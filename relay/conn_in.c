@@ -30,7 +30,7 @@ static void on_note_preferred(struct worker *w, struct conn *conn, const struct 
     bool is_home;
     if (!derp_read_note_preferred(frame->payload, frame->length, &is_home) || is_home == conn->v.is_preferred) return;
     conn->v.is_preferred = is_home;
-    bool is_move = w->now_ns - conn->v.connected_ns > 5 * NS_PER_S;
+    bool is_move = w->now_ns > conn->v.connected_ns + 5 * NS_PER_S;
     if (is_home) {
         stat_add(&w->metrics->home_connections, 1);
         if (is_move) stat_add(&w->metrics->home_moves_in, 1);
@@ -54,6 +54,7 @@ static void on_send(struct worker *w, struct conn *conn, const struct derp_frame
 static struct packet *take_partial(struct worker *w, struct conn *conn, const struct derp_frame_view *frame) {
     struct packet *packet = conn->r.partial;
     conn->r.partial = NULL;
+    worker_note_holder(w, conn);
     packet->size = DERP_HEADER_SIZE + frame->length;
     struct writer head = writer_of(packet->frame, DERP_HEADER_SIZE);
     derp_write_header(&head, (enum derp_frame_type)frame->type, frame->length);
@@ -98,6 +99,7 @@ static void on_frame(struct worker *w, struct conn *conn, const struct derp_fram
 /* A frame straddles the end of what has arrived: it is collected in a slot that can become the packet. */
 static void collect(struct worker *w, struct conn *conn, const struct derp_frame_view *frame) {
     conn->r.partial = worker_take_packet(w, DERP_HEADER_SIZE + frame->length);
+    worker_note_holder(w, conn);
     if (conn->r.partial) {
         derp_stream_give_space(&conn->r.stream, conn->r.partial->frame + DERP_HEADER_SIZE);
     } else {
@@ -159,12 +161,12 @@ static void open_record(struct worker *w, struct conn *conn, const uint8_t *byte
     if (record_owes(&conn->r.record)) conn_make_dirty(w, conn);
 }
 
-/* The incomplete record needs `size` bytes of room: it moves to a larger slot if its own is too small. Not from what is
- * left for packets only: a connection that cannot hold its record has to end. */
+/* The incomplete record needs `size` bytes of room: it moves to a larger slot if its own is too small. Slots grow with
+ * the bytes that have really come, not with what a header promises. */
 static bool make_raw_room(struct worker *w, struct conn *conn, size_t size) {
     struct packet *old = conn->r.raw;
     if (old && packet_capacity(old) >= size) return true;
-    struct packet *packet = packet_take(&w->packets, size);
+    struct packet *packet = worker_take_packet(w, size);
     if (packet == NULL) return false;
     if (old) {
         memcpy(packet->frame, old->frame, old->size);
@@ -172,19 +174,27 @@ static bool make_raw_room(struct worker *w, struct conn *conn, size_t size) {
         packet_give(&w->packets, old);
     }
     conn->r.raw = packet;
+    worker_note_holder(w, conn);
     return true;
 }
 
-static void append_raw(struct conn *conn, struct reader *in, size_t target) {
-    struct packet *raw = conn->r.raw;
-    size_t size = min_of(target - raw->size, reader_left(in));
-    memcpy(raw->frame + raw->size, reader_take(in, size), size);
-    raw->size += (uint32_t)size;
+/* Appends from the input up to `target` bytes; false when there is no memory for them, and the connection has ended. */
+static bool append_raw(struct worker *w, struct conn *conn, struct reader *in, size_t target) {
+    size_t have = conn->r.raw ? conn->r.raw->size : 0;
+    size_t size = min_of(target - have, reader_left(in));
+    if (!make_raw_room(w, conn, have + size)) {
+        conn_close(w, conn, CLOSE_NO_MEMORY);
+        return false;
+    }
+    memcpy(conn->r.raw->frame + have, reader_take(in, size), size);
+    conn->r.raw->size += (uint32_t)size;
+    return true;
 }
 
 static void open_raw(struct worker *w, struct conn *conn) {
     struct packet *raw = conn->r.raw;
     conn->r.raw = NULL;
+    worker_note_holder(w, conn);
     stat_add(&w->metrics->records_straddling, 1);
     open_record(w, conn, raw->frame, raw->size);
     packet_give(&w->packets, raw);
@@ -205,22 +215,7 @@ static bool continue_raw(struct worker *w, struct conn *conn, struct reader *in)
         return true;
     }
     size_t target = record_size ? record_size : RECORD_HEADER_SIZE;
-    if (reader_left(in) == 0) return false;
-    if (!make_raw_room(w, conn, target)) {
-        conn_close(w, conn, CLOSE_NO_MEMORY);
-        return false;
-    }
-    append_raw(conn, in, target);
-    return true;
-}
-
-/* What is left is the beginning of a record; its size is known when its header is there. */
-static void keep_raw(struct worker *w, struct conn *conn, struct reader *in, size_t record_size) {
-    if (!make_raw_room(w, conn, max_of(record_size, reader_left(in)))) {
-        conn_close(w, conn, CLOSE_NO_MEMORY);
-        return;
-    }
-    append_raw(conn, in, reader_left(in));
+    return reader_left(in) > 0 && append_raw(w, conn, in, target);
 }
 
 /* A record that lies whole in the input is opened from there. False when the input is used up or the connection
@@ -230,7 +225,7 @@ static bool take_record(struct worker *w, struct conn *conn, struct reader *in) 
     enum record_alert alert;
     switch (record_next(in->at, reader_left(in), &record_size, &alert)) {
         case RECORD_WHOLE: open_record(w, conn, reader_take(in, record_size), record_size); return true;
-        case RECORD_MORE: keep_raw(w, conn, in, record_size); return false;
+        case RECORD_MORE: (void)append_raw(w, conn, in, reader_left(in)); return false;  // the beginning of a record
         case RECORD_REFUSED: break;
     }
     refuse_record(w, conn, alert);

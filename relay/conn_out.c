@@ -30,14 +30,18 @@ static bool fits(const struct conn *conn, const struct writer *room, size_t size
     return (is_tls(conn) ? record_room_needed(&conn->r.record, size) : size) <= writer_left(room);
 }
 
-/* Bytes that fit. bytes[size] has to be writable (a TLS record ends with its type). */
-static void seal(struct worker *w, struct conn *conn, struct writer *room, uint8_t *bytes, size_t size) {
+/* Bytes that fit. bytes[size] has to be writable (a TLS record ends with its type). False when there was no memory for a
+ * new key: the connection has ended, and nothing further may be sealed. */
+static bool seal(struct worker *w, struct conn *conn, struct writer *room, uint8_t *bytes, size_t size) {
     if (!is_tls(conn)) {
         writer_copy(room, bytes, size);
-        return;
+        return true;
     }
     stat_add(&w->metrics->records_sealed, (size + RECORD_PLAIN_MAX - 1) / RECORD_PLAIN_MAX);
-    if (!record_seal(&conn->r.record, room, bytes, size)) conn_close(w, conn, CLOSE_NO_MEMORY);
+    if (record_seal(&conn->r.record, room, bytes, size)) return true;
+    conn->r.is_sealing_broken = true;
+    conn_close(w, conn, CLOSE_NO_MEMORY);
+    return false;
 }
 
 void conn_send_alert(struct worker *w, struct conn *conn, uint8_t alert) {
@@ -54,9 +58,10 @@ void conn_send_alert(struct worker *w, struct conn *conn, uint8_t alert) {
 }
 
 static void seal_urgent(struct worker *w, struct conn *conn, struct writer *room) {
-    while (!queue_is_empty(&conn->r.urgent) && fits(conn, room, conn->r.urgent.head->size)) {
+    bool is_fine = true;
+    while (is_fine && !queue_is_empty(&conn->r.urgent) && fits(conn, room, conn->r.urgent.head->size)) {
         struct packet *packet = queue_pop(&conn->r.urgent);
-        seal(w, conn, room, packet->frame, packet->size);
+        is_fine = seal(w, conn, room, packet->frame, packet->size);
         packet_give(&w->packets, packet);
     }
 }
@@ -65,7 +70,7 @@ static void seal_urgent(struct worker *w, struct conn *conn, struct writer *room
 static void seal_small(struct worker *w, struct conn *conn, struct writer *room) {
     uint8_t bytes[2 * DERP_HEADER_SIZE + DERP_PING_SIZE + 1];
     struct writer small = writer_of(bytes, sizeof(bytes) - 1);
-    if (!fits(conn, room, sizeof(bytes))) return;
+    if (conn->r.is_closing || !fits(conn, room, sizeof(bytes))) return;
     if (conn->v.is_pong_owed) {
         derp_write_pong(&small, conn->v.pong);
         conn->v.is_pong_owed = false;
@@ -77,13 +82,14 @@ static void seal_small(struct worker *w, struct conn *conn, struct writer *room)
         stat_add(&w->metrics->keep_alives_sent, 1);
     }
     size_t size = (size_t)(small.at - bytes);
-    if (size > 0 || (is_tls(conn) && record_owes(&conn->r.record))) seal(w, conn, room, bytes, size);
+    bool is_update_owed = is_tls(conn) && record_owes(&conn->r.record);
+    if (size > 0 || is_update_owed) (void)seal(w, conn, room, bytes, size);  // why: conn_flush asks is_closing
 }
 
 /* The same news waits already. It will go out behind the packets that are being sealed now. */
 static bool is_gone_waiting(const struct conn *conn, const struct node_key *key) {
     for (const struct packet *packet = conn->r.urgent.head; packet; packet = packet->next) {
-        bool is_gone = packet->frame[0] == DERP_PEER_GONE;
+        bool is_gone = packet->frame[0] == DERP_PEER_GONE && packet->frame[packet->size - 1] == DERP_GONE_DISCONNECTED;
         if (is_gone && memcmp(packet->frame + DERP_HEADER_SIZE, key->bytes, KEY_SIZE) == 0) return true;
     }
     return false;
@@ -103,10 +109,13 @@ static void note_sender(struct worker *w, struct conn *conn, const struct packet
 
 static void seal_packets(struct worker *w, struct conn *conn, struct packet *chunk, struct writer *room) {
     struct queue *queue = &conn->r.peer->queue;
-    while (!queue_is_empty(queue) && fits(conn, room, queue->head->size)) {
+    while (!conn->r.is_closing && !queue_is_empty(queue) && fits(conn, room, queue->head->size)) {
         struct packet *packet = queue_pop(queue);
         enum packet_kind kind = packet->is_disco ? KIND_DISCO : KIND_OTHER;
-        seal(w, conn, room, packet->frame, packet->size);
+        if (!seal(w, conn, room, packet->frame, packet->size)) {
+            worker_drop(w, packet, DROP_WRITE_ERROR);
+            return;
+        }
         chunk->relayed[kind]++;
         chunk->relayed_bytes[kind] += packet->size - DERP_SEND_HEAD_SIZE;
         metrics_queue_time(w->metrics, w->now_ns - packet->enqueued_ns);
@@ -177,11 +186,11 @@ void conn_flush(struct worker *w, struct conn *conn) {
     if (is_active(conn)) seal_packets(w, conn, chunk, &room);
     chunk->size = packet_capacity(chunk) - (uint32_t)writer_left(&room);
     CHECK(writer_ok(&room));
+    conn->r.sending = chunk;
     if (conn->r.is_closing || chunk->size == 0) {
-        packet_give(&w->packets, chunk);
+        conn_drop_chunk(w, conn);
         return;
     }
-    conn->r.sending = chunk;
     arm_write_timer(w, conn);
     send_rest(w, conn);
 }

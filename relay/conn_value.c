@@ -1,5 +1,7 @@
 #include "relay/conn_value.h"
 
+#include <sodium.h>
+
 #include "core/check.h"
 
 enum { HEAD_SIZE = 4 + 2 + 2 + 4, FIELD_HEAD_SIZE = 2 + 4 };
@@ -98,9 +100,10 @@ bool conn_value_unpack(struct conn_value *value, const void *bytes, size_t size)
 #define UNPACK_BYTES(id, name, length) get_bytes(&r, id, fresh.name, length);
 #define UNPACK_BLOB(id, name, length_max) fresh.name = get_blob(&r, id, length_max);
     CONN_FIELDS(UNPACK_NUMBER, UNPACK_BYTES, UNPACK_BLOB)
-    if (!reader_done(&r)) return false;
-    *value = fresh;
-    return true;
+    bool is_fine = reader_done(&r);
+    if (is_fine) *value = fresh;
+    sodium_memzero(&fresh, sizeof(fresh));  // it holds the connection's secrets
+    return is_fine;
 }
 
 /* Every field of RECORD_FIELDS has its namesake in CONN_FIELDS: one that is added there and not here does not

@@ -76,6 +76,7 @@ static void print_report(const struct probe_report *report, const char *server) 
     printf("server       %s at %s\n", server, report->address);
     printf("login        %.2f ms with upgrade, %.2f ms with fast start\n", ms(report->login_normal_ns),
            ms(report->login_fast_ns));
+    if (report->has_metacert) printf("fast start   the certificate chain names the server's key\n");
     printf("ping         %.3f ms (median)\n", ms(report->ping_ns));
     printf("packet       %.3f ms from client to client (median)\n", ms(report->packet_ns));
     printf("compared     %u packets, %llu bytes\n", report->packets_count, (unsigned long long)report->bytes_count);
@@ -133,7 +134,8 @@ static int run_derpmap(int argc, char **argv) {
             node.has_pin = parse_pin(value, node.pin);
             if (!node.has_pin) return usage_error("--pin takes 64 hex digits or a certificate file");
         } else if ((value = option_value("--port", argc, argv, &i)) != NULL) {
-            node.port = (uint16_t)strtoul(value, NULL, 10);
+            unsigned long port = strtoul(value, NULL, 10);
+            node.port = port <= UINT16_MAX ? (uint16_t)port : 0;
         } else if ((value = option_value("--region", argc, argv, &i)) != NULL) {
             node.region_id = (int)strtol(value, NULL, 10);
         } else if (argv[i][0] == '-' || node.hostname) {
@@ -143,7 +145,8 @@ static int run_derpmap(int argc, char **argv) {
         }
     }
     if (node.hostname == NULL || node.port == 0 || node.region_id <= 0) {
-        return usage_error("derpmap needs a host name or IP address; port and region are numbers above 0");
+        return usage_error(
+            "derpmap needs a host name or IP address; port (at most 65535) and region are numbers above 0");
     }
     char *text = derpmap_text(&node);
     if (text) printf("%s\n", text);

@@ -43,10 +43,12 @@ static void refuse_unknown(struct worker *w, struct conn *from, const struct der
 }
 
 /* The frame as a packet: the carrier as it is, or a copy of what lies in the receive buffer. */
-static struct packet *make_packet(struct worker *w, const struct derp_send *send, struct packet *carrier) {
+static struct packet *make_packet(struct worker *w, struct peer *to, const struct derp_send *send,
+                                  struct packet *carrier) {
     if (carrier) return carrier;
     size_t size = DERP_SEND_HEAD_SIZE + send->data_size;
     struct packet *packet = worker_take_packet(w, size);
+    if (packet == NULL && peer_drop_oldest(w, to)) packet = worker_take_packet(w, size);
     if (packet == NULL) return NULL;
     packet->size = (uint32_t)size;
     memcpy(packet->frame + DERP_SEND_HEAD_SIZE, send->data, send->data_size);
@@ -57,7 +59,7 @@ static struct packet *make_packet(struct worker *w, const struct derp_send *send
 
 static void deliver(struct worker *w, struct conn *from, struct peer *to, const struct derp_send *send, bool is_disco,
                     struct packet *carrier) {
-    struct packet *packet = make_packet(w, send, carrier);
+    struct packet *packet = make_packet(w, to, send, carrier);
     if (packet == NULL) {
         metrics_drop(w->metrics, DROP_POOL_EMPTY, is_disco, send->data_size);
         return;

@@ -142,6 +142,7 @@ static void evict(struct front *f) {
 static bool session_begin(struct front *f, struct session *s) {
     s->transport = f->options.identity ? TRANSPORT_TLS : TRANSPORT_PLAIN;
     s->close_alert = ALERT_CLOSE_NOTIFY;
+    s->close_reason = REFUSE_HTTP_DONE;
     if (f->options.identity && (s->handshake = handshake_server(f->options.identity)) == NULL) return false;
     enum session_phase first = f->options.identity ? SESSION_HANDSHAKE : SESSION_HEAD;
     session_enter(f, s, first, HEAD_TIMEOUT_S * NS_PER_S);
@@ -204,7 +205,7 @@ static void session_hand_over(struct front *f, struct session *s) {
 static bool is_for_derp(const struct http_request *request) { return http_view_is(request->path, "/derp"); }
 
 static void refuse_head(struct front *f, struct session *s, uint16_t status) {
-    stat_add(&f->metrics->refusals[REFUSE_HTTP_BAD], 1);
+    s->close_reason = REFUSE_HTTP_BAD;
     session_answer_error(s, status, NULL);
     session_enter(f, s, SESSION_RESPONDING, RESPONSE_TIMEOUT_S * NS_PER_S);
     session_send(f, s);
@@ -235,7 +236,7 @@ static void session_step(struct front *f, struct session *s) {
     session_pull(f, s);
     if (s->phase == SESSION_HEAD) head_step(f, s);
     bool is_accepted = s->phase == SESSION_LOGIN && session_login_step(f, s);
-    if (is_accepted && s->out_size == 0 && !s->is_sending) {
+    if (is_accepted && s->out_size == 0 && !s->is_sending && !s->is_receiving) {
         session_hand_over(f, s);
         return;
     }
@@ -250,12 +251,16 @@ static void on_received(struct front *f, struct session *s, const struct ring_ev
         return;
     }
     session_take_bytes(s, event->bytes, (size_t)event->result);
+    if (s->phase == SESSION_HANDOVER) {
+        if (s->out_size == 0 && !s->is_sending) session_hand_over(f, s);
+        return;
+    }
     session_step(f, s);
 }
 
 static void after_response(struct front *f, struct session *s) {
     if (s->is_close_after_send) {
-        session_refuse(f, s, REFUSE_HTTP_DONE);
+        session_refuse(f, s, s->close_reason);
         return;
     }
     session_enter(f, s, SESSION_HEAD, HEAD_TIMEOUT_S * NS_PER_S);
@@ -279,7 +284,9 @@ static void on_sent(struct front *f, struct session *s, const struct ring_event 
         case SESSION_HEAD: return;  // the last flight of the handshake
         case SESSION_RESPONDING: after_response(f, s); return;
         case SESSION_LOGIN: session_enter(f, s, SESSION_LOGIN, LOGIN_TIMEOUT_S * NS_PER_S); return;
-        case SESSION_HANDOVER: session_hand_over(f, s); return;
+        case SESSION_HANDOVER:
+            if (!s->is_receiving) session_hand_over(f, s);  // else when what was asked for has come
+            return;
         case SESSION_CLOSING: return;
     }
 }

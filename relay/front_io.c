@@ -114,8 +114,11 @@ static void open_record(struct front *f, struct session *s, size_t record_size) 
     switch (opened) {
         case RECORD_DATA: s->in_size += (uint32_t)plain_size; return;
         case RECORD_HANDLED: return;
-        case RECORD_CLOSED:
-        case RECORD_ALERTED: session_refuse(f, s, REFUSE_GONE); return;
+        case RECORD_CLOSED: session_refuse(f, s, REFUSE_GONE); return;
+        case RECORD_ALERTED:
+            record_fini(&s->record);  // a fatal alert is answered by closing only
+            session_refuse(f, s, REFUSE_GONE);
+            return;
         case RECORD_BAD: break;
     }
     refuse_record(f, s, alert);

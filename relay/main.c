@@ -191,9 +191,11 @@ static bool prepare(const struct config *config, struct relay *relay, struct net
         .front = {.start_wall_s = sys_wall_clock_s()},
     };
     static struct certs certs;  // why: one per process, and the office's from here on
-    return limits_init(&options.limits, sys_fd_limit(), why) && make_key(config, &options.front, why) &&
-           (!config->is_tls || prepare_tls(config, &options, &certs, why)) &&
-           listen_all(config, &options.front, bound, why) && relay_init(relay, &options, sys_clock_ns(), why);
+    bool is_fine = limits_init(&options.limits, sys_fd_limit(), why) && make_key(config, &options.front, why) &&
+                   (!config->is_tls || prepare_tls(config, &options, &certs, why)) &&
+                   listen_all(config, &options.front, bound, why) && relay_init(relay, &options, sys_clock_ns(), why);
+    key_private_wipe(&options.front.private_key);
+    return is_fine;
 }
 
 /* ---- running ---- */
@@ -202,7 +204,9 @@ static void wait_for_end(const sigset_t *signals) {
     int number;
     do {
         CHECK(sigwait(signals, &number) == 0);
-        if (number == SIGHUP) log_line(LOG_INFO, "SIGHUP: there is nothing to reload");
+        if (number == SIGHUP)
+            log_line(LOG_INFO,
+                     "SIGHUP: nothing to do; certificates are reloaded by themselves when their files change");
     } while (number == SIGHUP);
     log_line(LOG_INFO, "%s: stopping", number == SIGINT ? "SIGINT" : "SIGTERM");
 }
@@ -220,15 +224,16 @@ static int run(const struct config *config) {
         relay_fini(&relay);
         return EXIT_CANNOT_RUN;
     }
+    if (config->is_tls) relay.options.certs->port = bound.port;  // before the office has it
     log_line(LOG_INFO, "io_uring: %s", ring_features_text(ring_features(relay.rings[THREAD_WORKERS]), text));
+    if (config->is_tls) log_line(LOG_INFO, "TLS records by %s", aead_backend_name());
+    if (config->is_tls) certs_log(relay.options.certs, relay.options.front.identity);
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGHUP);
     CHECK(pthread_sigmask(SIG_BLOCK, &signals, NULL) == 0);  // before the threads, which inherit it
     threads_start(&threads, &relay);
-    if (config->is_tls) log_line(LOG_INFO, "TLS records by %s", aead_backend_name());
-    if (config->is_tls) certs_log(relay.options.certs, relay.options.front.identity, bound.port);
     log_line(LOG_INFO, "listening on %s (%s)", net_address_text(&bound, text),
              config->is_tls ? "TLS 1.3" : "plain HTTP: for development and tests");
     wait_for_end(&signals);

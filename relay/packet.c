@@ -109,11 +109,7 @@ static unsigned class_for(size_t size) {
     return class_idx;
 }
 
-struct packet *packet_take(struct packet_pool *pool, size_t size) {
-    CHECK(size <= LIMIT_CHUNK_MAX);
-    unsigned class_idx = class_for(size);
-    struct packet_page *page = pool->partial[class_idx];
-    if (page == NULL && (page = page_open(pool, class_idx)) == NULL) return NULL;
+static struct packet *take_slot(struct packet_pool *pool, struct packet_page *page) {
     struct packet *packet = page->free_slots;
     page->free_slots = packet->next;
     page->taken++;
@@ -129,6 +125,19 @@ struct packet *packet_take(struct packet_pool *pool, size_t size) {
     packet->is_disco = false;
     packet->is_taken = true;
     return packet;
+}
+
+struct packet *packet_take_open(struct packet_pool *pool, size_t size) {
+    CHECK(size <= LIMIT_CHUNK_MAX);
+    struct packet_page *page = pool->partial[class_for(size)];
+    return page ? take_slot(pool, page) : NULL;
+}
+
+struct packet *packet_take(struct packet_pool *pool, size_t size) {
+    struct packet *packet = packet_take_open(pool, size);
+    if (packet) return packet;
+    struct packet_page *page = page_open(pool, class_for(size));
+    return page ? take_slot(pool, page) : NULL;
 }
 
 void packet_give(struct packet_pool *pool, struct packet *packet) {

@@ -64,6 +64,9 @@ void packet_pool_init(struct packet_pool *pool, struct arena *arena, size_t memo
 /* A packet with room for a frame of `size` <= LIMIT_CHUNK_MAX bytes at ->frame; ->size is 0. NULL when full. */
 must_use struct packet *packet_take(struct packet_pool *pool, size_t size);
 
+/* As packet_take, but only from pages that are open already: costs the common stock nothing. */
+must_use struct packet *packet_take_open(struct packet_pool *pool, size_t size);
+
 void packet_give(struct packet_pool *pool, struct packet *packet);
 
 /* Bytes of pool the packet occupies. */
@@ -74,7 +77,7 @@ static inline uint32_t packet_capacity(const struct packet *packet) {
     return packet->slot_size - (uint32_t)sizeof(struct packet) - PACKET_HEADROOM - PACKET_TAILROOM;
 }
 
-/* Bytes that can still be taken as whole pages: the share rule of queues is made of it. */
+/* Bytes that can still be taken as whole pages. */
 static inline size_t packet_pool_free_bytes(const struct packet_pool *pool) {
     return (size_t)pool->pages_free * PACKET_PAGE_SIZE;
 }

@@ -86,9 +86,16 @@ void peer_promote(struct worker *w, struct peer *peer, struct conn *conn) {
     if (!queue_is_empty(&peer->queue)) conn_make_dirty(w, conn);
 }
 
-/* 2 MiB fit for one destination of an idle relay; under pressure nobody takes more than what is left for all. */
+/* 2 MiB fit for one destination of an idle relay; under pressure nobody may hold more than what is left for all, so
+ * that n hogs come to rest at 1/(n+1) of the memory each and the last share stays free. */
 static size_t queue_bytes_max(const struct worker *w) {
-    return min_of((size_t)LIMIT_QUEUE_BYTES_MAX, packet_pool_free_bytes(&w->packets));
+    return min_of((size_t)LIMIT_QUEUE_BYTES_MAX, worker_free_bytes(w));
+}
+
+bool peer_drop_oldest(struct worker *w, struct peer *peer) {
+    struct packet *oldest = queue_pop(&peer->queue);
+    if (oldest) worker_drop(w, oldest, DROP_QUEUE_HEAD);
+    return oldest != NULL;
 }
 
 void peer_enqueue(struct worker *w, struct peer *peer, struct packet *packet) {

@@ -46,5 +46,8 @@ void peer_leave(struct worker *w, struct peer *peer, struct conn *conn);
 /* `conn` has written: it is the active one from here on. */
 void peer_promote(struct worker *w, struct peer *peer, struct conn *conn);
 
+/* Memory is short: the oldest of this peer's packets goes. False when none waits. */
+bool peer_drop_oldest(struct worker *w, struct peer *peer);
+
 /* Queues a packet, which is the peer's from here on; the oldest leave when the bound is reached. */
 void peer_enqueue(struct worker *w, struct peer *peer, struct packet *packet);

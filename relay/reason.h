@@ -33,21 +33,21 @@
     X(FRAME_FORBIDDEN, "frame_forbidden", "mesh frame from a client without the mesh key")   \
     X(TLS_BAD_RECORD, "tls_bad_record", "a TLS record that cannot be one, or does not open") \
     X(TLS_ALERT, "tls_alert", "the client sent a fatal TLS alert")                           \
-    X(NO_MEMORY, "no_memory", "no packet memory to hold an incomplete TLS record")
+    X(NO_MEMORY, "no_memory", "no packet memory for a login or an incomplete TLS record")
 
-#define REFUSE_REASONS(X)                                                                    \
-    X(SESSIONS_FULL, "sessions_full", "oldest unfinished session, for a newer one")          \
-    X(TIMEOUT, "timeout", "no complete request or login in time")                            \
-    X(GONE, "gone", "the other side closed before a login")                                  \
-    X(TLS, "tls", "the TLS handshake failed")                                                \
-    X(TLS_BAD_RECORD, "tls_bad_record", "a TLS record that cannot be one, or does not open") \
-    X(HTTP_BAD, "http_bad", "not a request this server understands")                         \
-    X(HTTP_DONE, "http_done", "answered, and the connection was to close")                   \
-    X(NOT_CLIENT_INFO, "not_client_info", "first frame is not a ClientInfo of legal length") \
-    X(BOX, "box", "the login box does not open with this server's key")                      \
-    X(CLIENT_INFO, "client_info", "the login's JSON is not acceptable")                      \
-    X(BUFFERS_FULL, "buffers_full", "too many large logins or pages at once")                \
-    X(RELAY_FULL, "relay_full", "-max-connections is reached")
+#define REFUSE_REASONS(X)                                                                        \
+    X(SESSIONS_FULL, "sessions_full", "too many at the door: the oldest of the largest network") \
+    X(TIMEOUT, "timeout", "no complete request or login in time")                                \
+    X(GONE, "gone", "the other side closed before a login")                                      \
+    X(TLS, "tls", "the TLS handshake failed")                                                    \
+    X(TLS_BAD_RECORD, "tls_bad_record", "a TLS record that cannot be one, or does not open")     \
+    X(HTTP_BAD, "http_bad", "not a request this server understands")                             \
+    X(HTTP_DONE, "http_done", "answered, and the connection was to close")                       \
+    X(NOT_CLIENT_INFO, "not_client_info", "first frame is not a ClientInfo of legal length")     \
+    X(BOX, "box", "the login box does not open with this server's key")                          \
+    X(CLIENT_INFO, "client_info", "the login's JSON is not acceptable")                          \
+    X(BUFFERS_FULL, "buffers_full", "too many large logins or pages at once")                    \
+    X(RELAY_FULL, "relay_full", "-max-connections is reached, or 256 by one key")
 
 #define REASON_DROP_ENUM(name, label, text) DROP_##name,
 #define REASON_CLOSE_ENUM(name, label, text) CLOSE_##name,

@@ -32,9 +32,11 @@ static struct registrar_place *place_at(struct registrar *registrar, route where
 
 static route join_known(struct registrar *registrar, route where) {
     struct registrar_worker *books = &registrar->workers[route_worker(where)];
+    struct registrar_place *place = place_at(registrar, where);
     if (books->conns_count == registrar->conns_max) return ROUTE_NONE;
+    if (place->conns_count == LIMIT_CONNECTIONS_PER_KEY) return ROUTE_NONE;
     books->conns_count++;
-    place_at(registrar, where)->conns_count++;
+    place->conns_count++;
     return where;
 }
 

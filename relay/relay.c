@@ -85,9 +85,12 @@ static struct worker_options worker_options_of(const struct limits *limits, uint
                                    .packet_memory_bytes = limits->packet_memory_bytes};
 }
 
+/* Every place of every worker may be taken. */
+static uint32_t keys_max(const struct limits *limits) { return limits->connections_max * limits->workers_count; }
+
 static size_t shared_footprint(const struct limits *limits) {
     uint32_t threads = THREAD_WORKERS + limits->workers_count;
-    return lanes_footprint(limits) + directory_footprint(limits->connections_max) +
+    return lanes_footprint(limits) + directory_footprint(keys_max(limits)) +
            threads * (arena_cost(sizeof(struct metrics)) + arena_cost(sizeof(struct log_lane)) +
                       arena_cost(log_lane_storage_size())) +
            limits->workers_count * arena_cost(sizeof(struct worker));
@@ -145,6 +148,8 @@ void relay_budget_print(const struct limits *limits) {
     }
     printf("%-8s %-32s %5s %14s %14llu  reserved at start; pages cost nothing until they are used\n", "sum", "", "", "",
            (unsigned long long)budget_sum(limits));
+    printf("and up to %u MiB of heap for wolfSSL while %u handshakes are under way at once\n",
+           LIMIT_SESSIONS * (HANDSHAKE_MEMORY_MAX / 1024) / 1024, LIMIT_SESSIONS);
     printf("for %u connections on %u worker(s)\n", limits->connections_max, limits->workers_count);
 }
 
@@ -184,6 +189,9 @@ static void make_thread_states(struct relay *relay) {
         }
     }
 }
+
+_Static_assert(sizeof(((struct front_links *)0)->metrics_blocks) / sizeof(struct metrics *) == RELAY_THREADS_MAX,
+               "the pages sum over all threads");
 
 static void make_front(struct relay *relay, uint64_t now_ns) {
     struct front_links links = {.to_control = relay->front_to_control,
@@ -259,8 +267,7 @@ bool relay_init(struct relay *relay, const struct relay_options *options, uint64
     make_lanes(relay);
     make_thread_states(relay);
     epoch_init(&relay->epoch, limits->workers_count);
-    directory_init(&relay->directory, &relay->shared, limits->connections_max, &relay->epoch,
-                   &relay->rngs[THREAD_CONTROL]);
+    directory_init(&relay->directory, &relay->shared, keys_max(limits), &relay->epoch, &relay->rngs[THREAD_CONTROL]);
     make_front(relay, now_ns);
     make_control(relay);
     make_office(relay, now_ns);

@@ -65,6 +65,7 @@ struct session {
     bool is_sending;
     bool is_close_after_send;
     bool is_not_ideal;
+    enum refuse_reason close_reason;  // of the close after a response
     uint8_t close_alert;          // TLS: enum record_alert; close_notify unless a record was bad
     struct handshake *handshake;  // until it is done or has failed
     struct record record;         // TLS, after the handshake

@@ -1,10 +1,15 @@
 #include "relay/worker.h"
 
+#include <sodium.h>
+
 #include "core/check.h"
 #include "relay/conn.h"
 
 /* An eighth of the pages is kept for output chunks: when queues have eaten everything else, sending must go on. */
 enum { CHUNK_SHARE = 8 };
+
+/* Connections that one need may make give up what they hold: bounds the time of a packet, not the help over a pass. */
+enum { GIVE_UP_MAX = 16 };
 
 size_t worker_footprint(const struct worker_options *options) {
     return packet_pool_footprint(options->packet_memory_bytes) +
@@ -39,8 +44,55 @@ void worker_fini(struct worker *w) {
     }
 }
 
+size_t worker_free_bytes(const struct worker *w) {
+    size_t free_bytes = packet_pool_free_bytes(&w->packets), reserved = w->chunk_pages * PACKET_PAGE_SIZE;
+    return free_bytes > reserved ? free_bytes - reserved : 0;
+}
+
+static void holder_remove(struct worker *w, struct conn *conn) {
+    struct conn_runtime *r = &conn->r;
+    if (r->holder_older) r->holder_older->r.holder_newer = r->holder_newer;
+    if (r->holder_newer) r->holder_newer->r.holder_older = r->holder_older;
+    if (w->holder_oldest == conn) w->holder_oldest = r->holder_newer;
+    if (w->holder_newest == conn) w->holder_newest = r->holder_older;
+    r->holder_older = r->holder_newer = NULL;
+    r->is_holder = false;
+}
+
+static void holder_add(struct worker *w, struct conn *conn) {
+    conn->r.is_holder = true;
+    conn->r.holder_older = w->holder_newest;
+    if (w->holder_newest) w->holder_newest->r.holder_newer = conn;
+    w->holder_newest = conn;
+    if (w->holder_oldest == NULL) w->holder_oldest = conn;
+}
+
+void worker_note_holder(struct worker *w, struct conn *conn) {
+    bool holds = conn->r.partial || conn->r.raw;
+    if (holds == conn->r.is_holder) return;
+    if (holds) {
+        holder_add(w, conn);
+    } else {
+        holder_remove(w, conn);
+    }
+}
+
+static struct packet *take_unreserved(struct worker *w, size_t size) {
+    struct packet *packet = packet_take_open(&w->packets, size);
+    return packet == NULL && worker_free_bytes(w) > 0 ? packet_take(&w->packets, size) : packet;
+}
+
+/* Who sends the beginning of something and never the end holds memory for nothing, as long as nobody else needs it. */
 struct packet *worker_take_packet(struct worker *w, size_t size) {
-    return w->packets.pages_free > w->chunk_pages ? packet_take(&w->packets, size) : NULL;
+    struct packet *packet = take_unreserved(w, size);
+    struct conn *holder = w->holder_oldest;
+    for (int tries = 0; packet == NULL && holder && tries < GIVE_UP_MAX; tries++) {
+        struct conn *next = holder->r.holder_newer;
+        if (holder != w->current) conn_give_up_incomplete(w, holder);
+        holder = next;
+        packet = take_unreserved(w, size);
+    }
+    return packet;
 }
 
 void worker_drop(struct worker *w, struct packet *packet, enum drop_reason reason) {
@@ -59,9 +111,23 @@ void worker_mail_front(struct worker *w, const struct mail *mail) {
     w->has_mail_for_front = true;
 }
 
+/* Without memory for it a connection ends where it would have begun: the socket is closed, the parcel goes back, and
+ * control hears that it has left. */
+static void refuse_adopt(struct worker *w, const struct mail *mail) {
+    struct parcel *parcel = &w->links.parcels[mail->parcel_idx];
+    struct conn_value value;
+    CHECK(conn_value_unpack(&value, parcel->bytes, parcel->size));
+    ring_close_fd(w->ring, value.fd);
+    sodium_memzero(&value, sizeof(value));
+    sodium_memzero(parcel->bytes, parcel->size);
+    stat_add(&w->metrics->closes[CLOSE_NO_MEMORY], 1);
+    worker_mail_front(w, &(struct mail){.kind = MAIL_PARCEL_BACK, .parcel_idx = mail->parcel_idx});
+    worker_mail_control(w, &(struct mail){.kind = MAIL_LEFT, .where = mail->where, .key = mail->key});
+}
+
 static void on_adopt(struct worker *w, const struct mail *mail) {
     struct peer *peer = peer_open(w, mail->where, &mail->key);
-    CHECK(conn_adopt(w, peer, mail->parcel_idx) != NULL);
+    if (conn_adopt(w, peer, mail->parcel_idx) == NULL) refuse_adopt(w, mail);
 }
 
 /* The connection of a GO may have ended in between only through a stop, and then nobody cares. */
@@ -108,7 +174,9 @@ static void phase_events(struct worker *w) {
     for (size_t i = 0; i < count; i++) {
         struct conn *conn = pool_find(&w->conns, w->events[i].handle);
         CHECK(conn != NULL);  // the object lives until RING_CLOSED, the last event of its socket
+        w->current = conn;
         conn_on_event(w, conn, &w->events[i]);
+        w->current = NULL;
     }
 }
 
@@ -123,7 +191,9 @@ static void phase_start(struct worker *w) {
     struct conn *conn;
     while ((conn = w->to_start) != NULL) {
         w->to_start = conn->r.start_next;
+        w->current = conn;
         conn_start(w, conn);
+        w->current = NULL;
     }
 }
 

@@ -63,6 +63,9 @@ struct worker {
     struct senders senders;
     struct conn *to_start;  // GO has come; started after the mail, so that starting may itself ask for mail
     struct conn *dirty;
+    struct conn *holder_oldest;  // connections with an incomplete frame or record: the first to go when memory is short
+    struct conn *holder_newest;
+    struct conn *current;  // whose bytes are being handled: not to be touched by others' needs
     const struct directory *directory;
     struct worker_links links;
     uint64_t write_timeout_ns;
@@ -90,11 +93,18 @@ must_use bool worker_may_sleep(struct worker *w);
 
 /* ---- for conn, peer and forward ---- */
 
-/* A packet for a frame of `size` bytes, from what is not reserved for chunks; NULL when there is none. */
+/* A packet for a frame of `size` bytes, from what is not reserved for chunks. When there is none, the connections that
+ * have held an incomplete frame or record for longest give it up. NULL when that does not help. */
 must_use struct packet *worker_take_packet(struct worker *w, size_t size);
 
 /* Counts a relayed packet as dropped and gives it back. */
 void worker_drop(struct worker *w, struct packet *packet, enum drop_reason reason);
+
+/* Bytes that queues may still take: what is free and not reserved for chunks. */
+size_t worker_free_bytes(const struct worker *w);
+
+/* `conn` holds something incomplete, or no longer does; called after each change. */
+void worker_note_holder(struct worker *w, struct conn *conn);
 
 /* Takes waiting mail now, in the middle of a pass: a route may be published while its ADOPT still waits in the lane. */
 void worker_take_mail(struct worker *w);

@@ -63,6 +63,7 @@ printf 'ok: limits\n'
 
 # ---- the port ----
 
+# shellcheck disable=SC2119
 start
 expect 1 "$daemon" -dev -a "$address"
 says "$address"

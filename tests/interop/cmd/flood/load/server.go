@@ -20,6 +20,18 @@ import (
 	"ringrelay.test/interop/internal/relay"
 )
 
+const hostname = "127.0.0.1"
+
+func certificateIn(dir string) string { return filepath.Join(dir, "certs", hostname+".crt") }
+
+// Attach is the server at addr that another process started with this dir:
+// for its target and its pages.
+func Attach(addr, dir string) (*Server, error) {
+	s := &Server{}
+	s.Addr = addr
+	return s, s.trust(certificateIn(dir))
+}
+
 // Server is a process with TLS on 127.0.0.1 and a self-signed certificate. The
 // tests have their own (internal/relay); this one tells its process id and can
 // be bound to a CPU.
@@ -40,14 +52,14 @@ func StartServer(kind relay.Kind, path, cpu, dir string) (*Server, error) {
 	if err := os.MkdirAll(certs, 0o700); err != nil {
 		return nil, err
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := net.Listen("tcp", hostname+":0")
 	if err != nil {
 		return nil, err
 	}
 	addr := ln.Addr().String()
 	ln.Close()
 	args := []string{path, "-a", addr, "-c", filepath.Join(dir, "derper.key"), "-certmode", "manual",
-		"-certdir", certs, "-hostname", "127.0.0.1", "-stun=false", "-http-port", "-1"}
+		"-certdir", certs, "-hostname", hostname, "-stun=false", "-http-port", "-1"}
 	if kind == relay.Derper {
 		args = append(args, "-mesh-psk-file=")
 	}
@@ -77,7 +89,7 @@ func StartServer(kind relay.Kind, path, cpu, dir string) (*Server, error) {
 		return nil, err
 	}
 	s.PID = s.cmd.Process.Pid
-	if err := s.awaitReady(filepath.Join(certs, "127.0.0.1.crt")); err != nil {
+	if err := s.awaitReady(certificateIn(dir)); err != nil {
 		s.Kill()
 		return nil, fmt.Errorf("%s: %w; log:\n%s", s.Name, err, s.Log())
 	}
@@ -114,7 +126,7 @@ func (s *Server) trust(certificate string) error {
 	if !roots.AppendCertsFromPEM(text) {
 		return fmt.Errorf("%s: no certificate in it", certificate)
 	}
-	s.TLS = &relay.TLS{Hostname: "127.0.0.1", Roots: roots}
+	s.TLS = &relay.TLS{Hostname: hostname, Roots: roots}
 	return nil
 }
 

@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// Streams are pairs of clients in which one sends to the other as fast as the
-// window lets it. The receiver hands the credit back inside this process, so
+// Streams are pairs of clients in which one sends to the other. The receiver hands the credit back inside this process, so
 // nothing but the packets goes through the server.
 type Streams struct {
 	pairs  []*stream
 	window int
+	every  time.Duration // between two packets of a pair; 0: as fast as the window lets it
 }
 
 type stream struct {
@@ -22,9 +22,13 @@ type stream struct {
 	next     uint64
 }
 
-// NewStreams logs 2*pairs clients in.
-func NewStreams(t Target, pairs, window, size int) (*Streams, error) {
+// NewStreams logs 2*pairs clients in. perSecond is of all pairs together; 0 is
+// as fast as the window lets them.
+func NewStreams(t Target, pairs, window, size, perSecond int) (*Streams, error) {
 	s := &Streams{window: window}
+	if perSecond > 0 {
+		s.every = time.Second * time.Duration(pairs) / time.Duration(perSecond)
+	}
 	for range pairs {
 		l, err := NewLive(t, size)
 		if err != nil {
@@ -60,26 +64,33 @@ func (s *Streams) Run(d time.Duration) (uint64, error) {
 	var wg sync.WaitGroup
 	errs := make(chan error, 2*len(s.pairs))
 	for _, p := range s.pairs {
-		p.run(&wg, errs, &delivered, d, s.window)
+		s.run(p, &wg, errs, &delivered, d)
 	}
 	wg.Wait()
 	close(errs)
 	return delivered.Load(), <-errs
 }
 
-func (p *stream) run(wg *sync.WaitGroup, errs chan<- error, delivered *atomic.Uint64, d time.Duration, window int) {
-	end := time.Now().Add(d)
+func (s *Streams) run(p *stream, wg *sync.WaitGroup, errs chan<- error, delivered *atomic.Uint64, d time.Duration) {
+	due := time.Now()
+	end := due.Add(d)
 	p.from.SetDeadline(end.Add(Wait))
 	p.to.SetDeadline(end.Add(Wait))
-	underWay := make(chan uint64, window) // numbers, in order; full: no credit
-	taken := make(chan struct{})          // the receiver gave up
+	// The numbers of the packets under way but the first, for which the receiver
+	// waits. When there is no room for one more there is no credit.
+	underWay := make(chan uint64, s.window-1)
+	gaveUp := make(chan struct{}) // by the receiver
 	wg.Go(func() {
 		defer close(underWay)
 		frame := p.frame(p.to.Pub)
 		for time.Now().Before(end) {
+			if s.every > 0 {
+				time.Sleep(time.Until(due))
+				due = due.Add(s.every)
+			}
 			select {
 			case underWay <- p.next:
-			case <-taken:
+			case <-gaveUp:
 				return
 			}
 			p.fill(frame, p.next)
@@ -92,9 +103,7 @@ func (p *stream) run(wg *sync.WaitGroup, errs chan<- error, delivered *atomic.Ui
 		}
 	})
 	wg.Go(func() {
-		defer close(taken)
-		// A number stays in underWay until its packet is here, hence one less
-		// than the window is queued while one is awaited.
+		defer close(gaveUp)
 		for n := range underWay {
 			payload, err := p.to.receive(p.from.Pub)
 			if err == nil {
