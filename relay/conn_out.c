@@ -30,8 +30,8 @@ static bool fits(const struct conn *conn, const struct writer *room, size_t size
     return (is_tls(conn) ? record_room_needed(&conn->r.record, size) : size) <= writer_left(room);
 }
 
-/* Bytes that fit. bytes[size] has to be writable (a TLS record ends with its type). False when there was no memory for a
- * new key: the connection has ended, and nothing further may be sealed. */
+/* Bytes that fit. bytes[size] has to be writable (a TLS record ends with its type). False when there was no memory
+ * for a new key: the connection has ended, and nothing further may be sealed. */
 static bool seal(struct worker *w, struct conn *conn, struct writer *room, uint8_t *bytes, size_t size) {
     if (!is_tls(conn)) {
         writer_copy(room, bytes, size);

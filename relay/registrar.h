@@ -41,8 +41,8 @@ void registrar_init(struct registrar *registrar, struct arena *arena, struct dir
                     uint32_t workers_count, uint32_t places_count, uint32_t conns_max);
 
 /* Books one more connection of `key`. *is_new_key: the key was not here, and is still to be published at the route.
- * ROUTE_NONE when the relay, the worker the key is bound to, or the key itself (LIMIT_CONNECTIONS_PER_KEY) is full; then
- * nothing was booked. */
+ * ROUTE_NONE when the relay, the worker the key is bound to, or the key itself (LIMIT_CONNECTIONS_PER_KEY) is full;
+ * then nothing was booked. */
 must_use route registrar_join(struct registrar *registrar, const struct node_key *key, bool *is_new_key);
 
 /* One connection of the place has ended. True when it was the last: the place is free again for registrar_join, so the
