@@ -22,7 +22,7 @@ enum { LISTENER_HANDLE = 0 };
 enum { PREFIX_BUCKETS = 1024 };
 
 size_t front_footprint(void) {
-    return pool_footprint(LIMIT_SESSIONS, sizeof(struct session)) +
+    return pool_footprint(LIMIT_SESSIONS + LIMIT_SESSIONS_CLOSING, sizeof(struct session)) +
            pool_footprint(LIMIT_LARGE_BUFFERS, SESSION_LARGE_SIZE) + parcel_box_footprint();
 }
 
@@ -38,7 +38,7 @@ void front_init(struct front *f, struct arena *arena, const struct front_options
     f->start_ns = now_ns;
     f->accept_log = (struct log_limit)LOG_LIMIT(3, 6);
     wheel_init(&f->wheel, now_ns);
-    pool_init(&f->sessions, arena, LIMIT_SESSIONS, sizeof(struct session));
+    pool_init(&f->sessions, arena, LIMIT_SESSIONS + LIMIT_SESSIONS_CLOSING, sizeof(struct session));
     pool_init(&f->large_buffers, arena, LIMIT_LARGE_BUFFERS, SESSION_LARGE_SIZE);
     parcel_box_init(&f->parcels, arena);
     for (unsigned i = 0; i < options->listeners_count; i++) {
@@ -66,6 +66,7 @@ static void list_add(struct front *f, struct session *s) {
     if (f->newest) f->newest->newer = s;
     f->newest = s;
     if (f->oldest == NULL) f->oldest = s;
+    f->open_count++;
 }
 
 static void list_remove(struct front *f, struct session *s) {
@@ -74,6 +75,7 @@ static void list_remove(struct front *f, struct session *s) {
     if (f->oldest == s) f->oldest = s->newer;
     if (f->newest == s) f->newest = s->older;
     s->older = s->newer = NULL;
+    f->open_count--;
 }
 
 void session_enter(struct front *f, struct session *s, enum session_phase phase, uint64_t timeout_ns) {
@@ -151,10 +153,9 @@ static bool session_begin(struct front *f, struct session *s) {
 }
 
 static void session_open(struct front *f, int fd) {
+    if (f->open_count >= LIMIT_SESSIONS) evict(f);
     struct session *s = pool_take(&f->sessions);
-    if (s == NULL) {
-        /* Closing takes until RING_CLOSED, so what is closed now makes room for the next one, and this one goes too. */
-        evict(f);
+    if (s == NULL) {  // more came in one pass than can be closing at one time
         stat_add(&f->metrics->refusals[REFUSE_SESSIONS_FULL], 1);
         ring_close_fd(f->ring, fd);
         return;

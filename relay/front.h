@@ -78,6 +78,7 @@ struct front {
     struct parcel_box parcels;
     struct session *oldest;  // list of unfinished sessions by age
     struct session *newest;
+    uint32_t open_count;     // in that list
     struct front_listener listeners[FRONT_LISTENERS_MAX];
     uint64_t conn_id_last;
     struct log_limit accept_log;

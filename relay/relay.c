@@ -54,7 +54,8 @@ static struct ring_options ring_options_of(const struct relay_options *options, 
     struct ring_options ring = {
         .features_allowed = options->ring_features, .submissions_max = 64, .completions_max = 1024};
     if (thread_idx == THREAD_FRONT || thread_idx >= THREAD_WORKERS) {
-        uint32_t sockets = thread_idx == THREAD_FRONT ? LIMIT_SESSIONS : options->limits.connections_max;
+        uint32_t sockets =
+            thread_idx == THREAD_FRONT ? LIMIT_SESSIONS + LIMIT_SESSIONS_CLOSING : options->limits.connections_max;
         ring.submissions_max = LIMIT_SUBMISSIONS;
         /* A receive and a send per socket, and the wake-ups of the other threads. */
         ring.completions_max = (unsigned)power_of_two_above(2 * sockets + 256);
@@ -120,7 +121,7 @@ size_t relay_budget(const struct limits *limits, struct budget_row rows[BUDGET_R
     add_row(rows, &n, "worker", "ring and receive buffers", workers, ring_footprint(&worker_ring),
             "32 buffers of 32 KiB; 2 completions per connection");
     add_row(rows, &n, "front", "sessions, logins, parcels", 1, front_footprint(),
-            "512 sessions, 8 large buffers, 128 parcels");
+            "512 sessions (and 256 closing), 8 large buffers, 128 parcels");
     add_row(rows, &n, "front", "ring and receive buffers", 1, ring_footprint(&front_ring), "as a worker's");
     add_row(rows, &n, "control", "books and presence", 1, control_footprint((uint32_t)workers, (uint32_t)conns),
             "one place per connection and worker");

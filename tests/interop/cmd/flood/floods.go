@@ -13,7 +13,7 @@ import (
 
 const (
 	workers = 16
-	hold    = 32  // 512 silent connections in all: half of what ringrelayd holds before login
+	hold    = 16  // 256 silent connections in all: half of what ringrelayd holds before login
 	pace    = 500 // packets per second of the live pair, each way
 	payload = 1400
 )
