@@ -217,9 +217,11 @@ static void phase_flush(struct worker *w) {
     while (conn) {
         struct conn *next = conn->r.dirty_next;
         conn->r.is_dirty = false;
+        w->current = conn;
         if (!conn->r.is_closing) conn_flush(w, conn);
         conn = next;
     }
+    w->current = NULL;
 }
 
 static void flush_lanes(struct worker *w) {

@@ -65,7 +65,7 @@ struct worker {
     struct conn *dirty;
     struct conn *holder_oldest;  // connections with an incomplete frame or record: the first to go when memory is short
     struct conn *holder_newest;
-    struct conn *current;  // whose bytes are being handled: not to be touched by others' needs
+    struct conn *current;  // whose bytes are handled or sealed now: must not be ended by a need for memory
     const struct directory *directory;
     struct worker_links links;
     uint64_t write_timeout_ns;
