@@ -10,6 +10,8 @@
 enum {
     HEAD_TIMEOUT_S = 30,      // docs/derp.md, "Timeouts and socket options"
     RESPONSE_TIMEOUT_S = 30,
+    DRAIN_TIMEOUT_S = 2,
+    DRAIN_BYTES_MAX = 256 * 1024,
     LOGIN_TIMEOUT_S = 10,     // from the moment ServerKey was written
     ACCEPT_PAUSE_MS = 50,     // when there are no file descriptors: existing sockets have to end first
 };
@@ -245,10 +247,33 @@ static void session_step(struct front *f, struct session *s) {
     if (wants_more) session_receive(f, s);
 }
 
+/* A close with bytes unread is a reset, which may overtake the answer. So they are read, for a while and up to a
+ * size. */
+static void drain(struct front *f, struct session *s) {
+    s->in_size = s->raw_size = 0;
+    s->in = s->own_in;
+    s->in_room = sizeof(s->own_in);
+    if (s->phase != SESSION_DRAINING) session_enter(f, s, SESSION_DRAINING, DRAIN_TIMEOUT_S * NS_PER_S);
+    session_receive(f, s);
+}
+
+static void on_drained(struct front *f, struct session *s, uint32_t size) {
+    s->drained_size += size;
+    if (s->drained_size > DRAIN_BYTES_MAX) {
+        session_refuse(f, s, s->close_reason);
+        return;
+    }
+    drain(f, s);
+}
+
 static void on_received(struct front *f, struct session *s, const struct ring_event *event) {
     s->is_receiving = false;
     if (event->result <= 0) {
-        session_refuse(f, s, REFUSE_GONE);
+        session_refuse(f, s, s->phase == SESSION_DRAINING ? s->close_reason : REFUSE_GONE);
+        return;
+    }
+    if (s->phase == SESSION_DRAINING) {
+        on_drained(f, s, (uint32_t)event->result);
         return;
     }
     session_take_bytes(s, event->bytes, (size_t)event->result);
@@ -260,6 +285,12 @@ static void on_received(struct front *f, struct session *s, const struct ring_ev
 }
 
 static void after_response(struct front *f, struct session *s) {
+    if (s->is_close_after_send && s->is_drain_after_send) {
+        session_say_goodbye(f, s);
+        record_fini(&s->record);  // nothing may follow it
+        drain(f, s);
+        return;
+    }
     if (s->is_close_after_send) {
         session_refuse(f, s, s->close_reason);
         return;
@@ -288,6 +319,7 @@ static void on_sent(struct front *f, struct session *s, const struct ring_event 
         case SESSION_HANDOVER:
             if (!s->is_receiving) session_hand_over(f, s);  // else when what was asked for has come
             return;
+        case SESSION_DRAINING: return;  // TLS's goodbye
         case SESSION_CLOSING: return;
     }
 }

@@ -31,6 +31,7 @@ static void respond(struct session *s, uint8_t *to, size_t room, struct http_res
                     const struct http_request *request) {
     struct writer w = writer_of(to, room);
     s->is_close_after_send = request->wants_close || request->has_body;
+    s->is_drain_after_send = request->has_body;
     response.unix_s = sys_wall_clock_s();
     response.is_head_request = request->method == HTTP_HEAD;
     response.is_close = s->is_close_after_send;
@@ -50,7 +51,7 @@ void session_answer_error(struct session *s, uint16_t status, const char *text) 
     CHECK(writer_ok(&w));
     s->out = s->own_out;
     s->out_size = (uint32_t)(w.at - s->own_out);
-    s->is_close_after_send = true;
+    s->is_close_after_send = s->is_drain_after_send = true;
 }
 
 static void home(struct front *f, struct session *s, const struct http_request *request) {

@@ -31,6 +31,7 @@ enum session_phase {
     SESSION_HANDSHAKE,   // TLS: no plaintext yet
     SESSION_HEAD,        // collecting a request head
     SESSION_RESPONDING,  // an answer is under way; then HEAD again, or close
+    SESSION_DRAINING,    // answered; what the client still sends is thrown away, so that it gets to read the answer
     SESSION_LOGIN,       // ServerKey is under way or sent; collecting ClientInfo
     SESSION_HANDOVER,    // login accepted; waits only for its own last send
     SESSION_CLOSING,
@@ -64,6 +65,7 @@ struct session {
     bool is_receiving;
     bool is_sending;
     bool is_close_after_send;
+    bool is_drain_after_send;     // unread bytes at close would make the kernel reset the connection
     bool is_not_ideal;
     enum refuse_reason close_reason;  // of the close after a response
     uint8_t close_alert;          // TLS: enum record_alert; close_notify unless a record was bad
@@ -77,6 +79,7 @@ struct session {
     uint32_t out_size;            // bytes to send; 0: nothing
     uint32_t out_sent;            // TLS: sealed
     uint32_t raw_size;
+    uint32_t drained_size;
     uint32_t sealed_size;
     uint32_t sealed_sent;
     struct session_login login;
