@@ -36,7 +36,7 @@ struct figure {
 static struct figure measure(void (*call)(void *), void *arg) {
     double runs[RUNS], begin = now_ns();
     for (int i = 0; i < 100; i++) call(arg);
-    int calls = (int)(RUN_NS * 100.0 / (now_ns() - begin)) + 1;
+    int calls = (int)((double)RUN_NS * 100.0 / (now_ns() - begin)) + 1;
     for (int i = 0; i < RUNS; i++) {
         begin = now_ns();
         for (int n = 0; n < calls; n++) call(arg);
