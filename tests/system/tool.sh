@@ -121,3 +121,26 @@ expect_bad "no closing bracket" "http://[::1/derp"
 stop
 expect_bad "cannot connect to 127.0.0.1:1" "http://127.0.0.1:1/derp" # a port that nobody is given by chance
 printf 'ok: bad probes\n'
+
+# ---- TLS ----
+
+certificate="$dir/certs/127.0.0.1.crt"
+start -certmode manual -certdir "$dir/certs" -hostname 127.0.0.1
+expect 0 probe --pin "$certificate" "https://$address/derp"
+says out "fast start   the certificate chain names the server's key"
+says out "^good:"
+expect 0 probe --insecure --json "https://$address/derp"
+[ "$(jq .good "$dir/out")" = true ] || die "the probe says nothing good"
+expect 1 probe --pin "$(printf '0%.0s' {1..64})" "https://$address/derp"
+says err "^bad: TLS:"
+expect 1 probe "https://$address/derp" # a self-signed certificate leads to no root
+says err "^bad: TLS:"
+expect 0 derpmap 127.0.0.1 --port "$port" --pin "$certificate"
+node=$(jq -c '.Regions["900"].Nodes[0]' "$dir/out")
+grep -qF "$node" "$dir/log" || die "the node of the map, $node, is not the one in the log"
+for arguments in "" "--port 70000 x" "--pin nothing x" "a b"; do
+    # shellcheck disable=SC2086  # words
+    expect 2 derpmap $arguments
+done
+stop
+printf 'ok: TLS\n'
