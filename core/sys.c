@@ -269,7 +269,7 @@ static int socket_options_set(int fd, const struct tcp_options *options) {
 }
 
 static int socket_name(int fd, struct net_address *ret) {
-    struct sockaddr_storage name;
+    struct sockaddr_storage name = {0};
     socklen_t size = sizeof(name);
     if (getsockname(fd, (struct sockaddr *)&name, &size) != 0) return -errno;
     return address_from_kernel(&name, ret);
@@ -282,7 +282,7 @@ static int socket_listen(int fd, int family, const struct listen_address *where,
         int is_v6only = !where->is_wildcard;
         if (setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &is_v6only, sizeof(is_v6only)) != 0) return -errno;
     }
-    struct sockaddr_storage name;
+    struct sockaddr_storage name = {0};
     socklen_t size = address_to_kernel(&where->address, family, &name);
     if (bind(fd, (const struct sockaddr *)&name, size) != 0) return -errno;
     return listen(fd, INT_MAX) != 0 ? -errno : 0;  // the kernel cuts this to net.core.somaxconn
@@ -351,7 +351,7 @@ int sys_listen_tcp(const struct listen_address *where, const struct tcp_options 
 }
 
 int sys_peer_address(int fd, struct net_address *ret) {
-    struct sockaddr_storage name;
+    struct sockaddr_storage name = {0};
     socklen_t size = sizeof(name);
     if (getpeername(fd, (struct sockaddr *)&name, &size) != 0) return -errno;
     return address_from_kernel(&name, ret);

@@ -117,11 +117,16 @@ static bool parse_pin(const char *text, uint8_t pin[CERT_PIN_SIZE]) {
     return cert_pin_parse(hex, pin) || pin_of_file(text, pin);
 }
 
-/* An option with a value: the value, or NULL when `argv[*idx]` is not it. */
-static const char *option_value(const char *name, int argc, char **argv, int *idx) {
+/* Is argv[*idx] the option, with its value there or in the next word? Then *ret is the value and *idx its word's. */
+static bool take_option(const char *name, int argc, char **argv, int *idx, const char **ret) {
+    const char *word = argv[*idx];
     size_t size = strlen(name);
-    if (strncmp(argv[*idx], name, size) == 0 && argv[*idx][size] == '=') return argv[*idx] + size + 1;
-    return strcmp(argv[*idx], name) == 0 && *idx + 1 < argc ? argv[++*idx] : NULL;
+    bool is_it = strncmp(word, name, size) == 0;
+    bool has_value = is_it && word[size] == '=';
+    if (has_value) *ret = word + size + 1;
+    if (has_value || !is_it || word[size] != 0 || *idx + 1 >= argc) return has_value;
+    *ret = argv[++*idx];
+    return true;
 }
 
 /* ---- derpmap ---- */
@@ -129,14 +134,14 @@ static const char *option_value(const char *name, int argc, char **argv, int *id
 static int run_derpmap(int argc, char **argv) {
     struct derpmap_node node = {.port = 443, .stun_port = -1, .region_id = 900};
     for (int i = 0; i < argc; i++) {
-        const char *value;
-        if ((value = option_value("--pin", argc, argv, &i)) != NULL) {
+        const char *value = "";
+        if (take_option("--pin", argc, argv, &i, &value)) {
             node.has_pin = parse_pin(value, node.pin);
             if (!node.has_pin) return usage_error("--pin takes 64 hex digits or a certificate file");
-        } else if ((value = option_value("--port", argc, argv, &i)) != NULL) {
+        } else if (take_option("--port", argc, argv, &i, &value)) {
             unsigned long port = strtoul(value, NULL, 10);
             node.port = port <= UINT16_MAX ? (uint16_t)port : 0;
-        } else if ((value = option_value("--region", argc, argv, &i)) != NULL) {
+        } else if (take_option("--region", argc, argv, &i, &value)) {
             node.region_id = (int)strtol(value, NULL, 10);
         } else if (argv[i][0] == '-' || node.hostname) {
             return usage_error("derpmap takes one host name or IP address, and --port N, --pin HEX|FILE, --region ID");
@@ -166,14 +171,14 @@ struct probe_arguments {
 
 static bool parse_probe(struct probe_arguments *a, int argc, char **argv) {
     for (int i = 0; i < argc; i++) {
-        const char *value;
+        const char *value = "";
         if (strcmp(argv[i], "--json") == 0) {
             a->wants_json = true;
         } else if (strcmp(argv[i], "--insecure") == 0) {
             a->is_insecure = true;
-        } else if ((value = option_value("--pin", argc, argv, &i)) != NULL) {
+        } else if (take_option("--pin", argc, argv, &i, &value)) {
             a->pin = value;
-        } else if ((value = option_value("--ca", argc, argv, &i)) != NULL) {
+        } else if (take_option("--ca", argc, argv, &i, &value)) {
             a->ca_path = value;
         } else if (argv[i][0] == '-' || a->url) {
             return false;
