@@ -17,7 +17,7 @@ static bool refuse(char *why, const char *text) {
 }
 
 bool limits_init(struct limits *limits, size_t fd_limit, char *why) {
-    size_t reserved = FDS_RESERVED + LIMIT_SESSIONS + LIMIT_SESSIONS_CLOSING;
+    size_t reserved = FDS_RESERVED + LIMIT_SESSIONS_ALL;
     size_t fds_left = fd_limit > reserved ? fd_limit - reserved : 0;
     if (limits->workers_count == 0) limits->workers_count = 1;
     if (limits->packet_memory_bytes == 0) limits->packet_memory_bytes = PACKET_MEMORY_DEFAULT;

@@ -85,9 +85,7 @@ void conn_give_up_incomplete(struct worker *w, struct conn *conn) {
         return;
     }
     derp_stream_discard(&conn->r.stream);
-    packet_give(&w->packets, conn->r.partial);
-    conn->r.partial = NULL;
-    worker_note_holder(w, conn);
+    give_incomplete(w, conn);
 }
 
 struct conn *conn_adopt(struct worker *w, struct peer *peer, uint16_t parcel_idx) {

@@ -8,11 +8,9 @@
 #include "relay/session.h"
 
 enum {
-    HEAD_TIMEOUT_S = 30,      // docs/derp.md, "Timeouts and socket options"
     RESPONSE_TIMEOUT_S = 30,
     DRAIN_TIMEOUT_S = 2,
     DRAIN_BYTES_MAX = 256 * 1024,
-    LOGIN_TIMEOUT_S = 10,     // from the moment ServerKey was written
     ACCEPT_PAUSE_MS = 50,     // when there are no file descriptors: existing sockets have to end first
 };
 
@@ -24,7 +22,7 @@ enum { LISTENER_HANDLE = 0 };
 enum { PREFIX_BUCKETS = 1024 };
 
 size_t front_footprint(void) {
-    return pool_footprint(LIMIT_SESSIONS + LIMIT_SESSIONS_CLOSING, sizeof(struct session)) +
+    return pool_footprint(LIMIT_SESSIONS_ALL, sizeof(struct session)) +
            pool_footprint(LIMIT_LARGE_BUFFERS, SESSION_LARGE_SIZE) + parcel_box_footprint();
 }
 
@@ -40,7 +38,7 @@ void front_init(struct front *f, struct arena *arena, const struct front_options
     f->start_ns = now_ns;
     f->accept_log = (struct log_limit)LOG_LIMIT(3, 6);
     wheel_init(&f->wheel, now_ns);
-    pool_init(&f->sessions, arena, LIMIT_SESSIONS + LIMIT_SESSIONS_CLOSING, sizeof(struct session));
+    pool_init(&f->sessions, arena, LIMIT_SESSIONS_ALL, sizeof(struct session));
     pool_init(&f->large_buffers, arena, LIMIT_LARGE_BUFFERS, SESSION_LARGE_SIZE);
     parcel_box_init(&f->parcels, arena);
     for (unsigned i = 0; i < options->listeners_count; i++) {
@@ -149,7 +147,7 @@ static bool session_begin(struct front *f, struct session *s) {
     s->close_reason = REFUSE_HTTP_DONE;
     if (f->options.identity && (s->handshake = handshake_server(f->options.identity)) == NULL) return false;
     enum session_phase first = f->options.identity ? SESSION_HANDSHAKE : SESSION_HEAD;
-    session_enter(f, s, first, HEAD_TIMEOUT_S * NS_PER_S);
+    session_enter(f, s, first, SESSION_HEAD_TIMEOUT_S * NS_PER_S);
     session_receive(f, s);
     return true;
 }
@@ -295,7 +293,7 @@ static void after_response(struct front *f, struct session *s) {
         session_refuse(f, s, s->close_reason);
         return;
     }
-    session_enter(f, s, SESSION_HEAD, HEAD_TIMEOUT_S * NS_PER_S);
+    session_enter(f, s, SESSION_HEAD, SESSION_HEAD_TIMEOUT_S * NS_PER_S);
     session_step(f, s);
 }
 
@@ -315,7 +313,7 @@ static void on_sent(struct front *f, struct session *s, const struct ring_event 
             return;
         case SESSION_HEAD: return;  // the last flight of the handshake
         case SESSION_RESPONDING: after_response(f, s); return;
-        case SESSION_LOGIN: session_enter(f, s, SESSION_LOGIN, LOGIN_TIMEOUT_S * NS_PER_S); return;
+        case SESSION_LOGIN: session_enter(f, s, SESSION_LOGIN, SESSION_LOGIN_TIMEOUT_S * NS_PER_S); return;
         case SESSION_HANDOVER:
             if (!s->is_receiving) session_hand_over(f, s);  // else when what was asked for has come
             return;
@@ -367,13 +365,8 @@ static void on_event(struct front *f, const struct ring_event *event) {
 
 /* Control could not place the connection: it ends here, where it began. */
 static void refuse_parcel(struct front *f, uint16_t parcel_idx) {
-    const struct parcel *parcel = &f->parcels.parcels[parcel_idx];
-    struct conn_value value;
-    CHECK(conn_value_unpack(&value, parcel->bytes, parcel->size));
     stat_add(&f->metrics->refusals[REFUSE_RELAY_FULL], 1);
-    ring_close_fd(f->ring, value.fd);
-    sodium_memzero(&value, sizeof(value));
-    sodium_memzero(f->parcels.parcels[parcel_idx].bytes, parcel->size);
+    parcel_discard(f->ring, &f->parcels.parcels[parcel_idx]);
 }
 
 static void take_mail(struct front *f, struct lane *lane) {

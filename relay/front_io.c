@@ -5,8 +5,6 @@
 #include "relay/front.h"
 #include "relay/session.h"
 
-enum { HEAD_TIMEOUT_S = 30 };
-
 static bool is_tls(const struct session *s) { return s->transport == TRANSPORT_TLS; }
 
 /* ---- in ---- */
@@ -64,7 +62,7 @@ static void on_handshake_done(struct front *f, struct session *s) {
         session_refuse(f, s, REFUSE_BUFFERS_FULL);
         return;
     }
-    session_enter(f, s, SESSION_HEAD, HEAD_TIMEOUT_S * NS_PER_S);
+    session_enter(f, s, SESSION_HEAD, SESSION_HEAD_TIMEOUT_S * NS_PER_S);
 }
 
 /* The alert that wolfSSL wrote, or for a lost browser an answer in the clear, is sent before closing. */
@@ -90,7 +88,6 @@ static void handshake_pull(struct front *f, struct session *s) {
     struct writer out = writer_of(s->sealed, sizeof(s->sealed));
     enum handshake_state state = handshake_step(s->handshake, &in, &out);
     consume_raw(s, s->raw_size - reader_left(&in));
-    s->sealed_size = (uint32_t)(out.at - s->sealed);
     s->sealed_sent = 0;
     if (state == HANDSHAKE_DONE) on_handshake_done(f, s);
     if (state == HANDSHAKE_FAILED) on_handshake_failed(f, s, &out);

@@ -6,7 +6,6 @@
 #include "relay/session.h"
 
 enum {
-    LOGIN_TIMEOUT_S = 10,     // for the kernel to take ServerKey; ClientInfo has as long again from then on
     HANDOVER_TIMEOUT_S = 10,
     KEEPALIVE_S = 60,
     KEEPALIVE_JITTER_S = 5,
@@ -16,7 +15,7 @@ enum {
 void session_upgrade(struct front *f, struct session *s, const struct http_request *request) {
     if (http_derp_upgrade(request) != HTTP_UPGRADE_DERP) {
         session_answer_error(s, 426, "DERP requires connection upgrade");
-        session_enter(f, s, SESSION_RESPONDING, LOGIN_TIMEOUT_S * NS_PER_S);
+        session_enter(f, s, SESSION_RESPONDING, SESSION_LOGIN_TIMEOUT_S * NS_PER_S);
         session_send(f, s);
         return;
     }
@@ -29,7 +28,7 @@ void session_upgrade(struct front *f, struct session *s, const struct http_reque
     s->out_size = (uint32_t)(w.at - s->own_out);
     stat_add(&f->metrics->accepts, 1);
     session_consume(s, request->head_size);
-    session_enter(f, s, SESSION_LOGIN, LOGIN_TIMEOUT_S * NS_PER_S);
+    session_enter(f, s, SESSION_LOGIN, SESSION_LOGIN_TIMEOUT_S * NS_PER_S);
     session_send(f, s);
 }
 
@@ -70,7 +69,7 @@ static bool open_client_info(struct front *f, struct session *s, uint32_t length
     s->login.is_prober = info.is_prober;
     struct writer w = writer_of(s->login.server_info, sizeof(s->login.server_info));
     login_write_server_info(&w, &shared, f->rng);
-    CHECK(reader_left(&(struct reader){.at = w.at, .end = w.end}) == 0);
+    CHECK(writer_ok(&w) && writer_left(&w) == 0);
     box_key_wipe(&shared);
     login_client_info_wipe(&info);
     return true;

@@ -26,26 +26,11 @@ enum { EXIT_CANNOT_RUN = 1, EXIT_USAGE = 2 };
 /* ---- one thread ---- */
 
 struct thread {
-    const char *name;
+    struct relay_part part;
     int nice_value;
-    void *state;
-    uint64_t (*step)(void *state, uint64_t now_ns);
-    bool (*may_sleep)(void *state);
-    const bool *is_stopped;
-    struct ring *ring;
-    struct log_lane *log_lane;
     pthread_barrier_t *all_enabled;
     pthread_t id;
 };
-
-static uint64_t step_front(void *state, uint64_t now_ns) { return front_step(state, now_ns); }
-static uint64_t step_control(void *state, uint64_t now_ns) { return control_step(state, now_ns); }
-static uint64_t step_office(void *state, uint64_t now_ns) { return office_step(state, now_ns); }
-static uint64_t step_worker(void *state, uint64_t now_ns) { return worker_step(state, now_ns); }
-static bool sleep_front(void *state) { return front_may_sleep(state); }
-static bool sleep_control(void *state) { return control_may_sleep(state); }
-static bool sleep_office(void *state) { return office_may_sleep(state); }
-static bool sleep_worker(void *state) { return worker_may_sleep(state); }
 
 static uint64_t time_until(uint64_t until_ns) {
     if (until_ns == TIME_NEVER) return TIME_NEVER;
@@ -55,15 +40,16 @@ static uint64_t time_until(uint64_t until_ns) {
 
 static void *thread_main(void *arg) {
     struct thread *t = arg;
-    sys_thread_describe(t->name, t->nice_value);
-    log_use_lane(t->log_lane);
-    CHECK(ring_enable(t->ring) == 0);
+    const struct relay_part *part = &t->part;
+    sys_thread_describe(part->name, t->nice_value);
+    log_use_lane(part->log_lane);
+    CHECK(ring_enable(part->ring) == 0);
     pthread_barrier_wait(t->all_enabled);  // a ring can be woken from here on
     for (;;) {
-        uint64_t until_ns = t->step(t->state, sys_clock_ns());
-        if (*t->is_stopped) break;
-        ring_doze(t->ring);
-        ring_wait(t->ring, t->may_sleep(t->state) ? time_until(until_ns) : 0);
+        uint64_t until_ns = part->step(part->state, sys_clock_ns());
+        if (*part->is_stopped) break;
+        ring_doze(part->ring);
+        ring_wait(part->ring, part->may_sleep(part->state) ? time_until(until_ns) : 0);
     }
     handshake_thread_fini();
     return NULL;
@@ -75,42 +61,14 @@ struct threads {
     pthread_barrier_t all_enabled;
 };
 
-static void threads_list(struct threads *threads, struct relay *relay) {
-    struct thread *all = threads->all;
-    all[THREAD_FRONT] = (struct thread){.name = "front",
-                                        .nice_value = FRONT_NICE,
-                                        .state = &relay->front,
-                                        .step = step_front,
-                                        .may_sleep = sleep_front,
-                                        .is_stopped = &relay->front.is_stopped};
-    all[THREAD_CONTROL] = (struct thread){.name = "control",
-                                          .state = &relay->control,
-                                          .step = step_control,
-                                          .may_sleep = sleep_control,
-                                          .is_stopped = &relay->control.is_stopped};
-    all[THREAD_OFFICE] = (struct thread){.name = "office",
-                                         .state = &relay->office,
-                                         .step = step_office,
-                                         .may_sleep = sleep_office,
-                                         .is_stopped = &relay->office.is_stopped};
-    for (uint32_t i = 0; i < relay->options.limits.workers_count; i++) {
-        all[THREAD_WORKERS + i] = (struct thread){.name = "worker",
-                                                  .state = relay->workers[i],
-                                                  .step = step_worker,
-                                                  .may_sleep = sleep_worker,
-                                                  .is_stopped = &relay->workers[i]->is_stopped};
-    }
-    threads->count = relay->threads_count;
-}
-
 static void threads_start(struct threads *threads, struct relay *relay) {
-    threads_list(threads, relay);
+    threads->count = relay->threads_count;
     CHECK(pthread_barrier_init(&threads->all_enabled, NULL, threads->count + 1) == 0);
     for (uint32_t i = 0; i < threads->count; i++) {
         struct thread *t = &threads->all[i];
-        t->ring = relay->rings[i];
-        t->log_lane = relay->log_lanes[i];
-        t->all_enabled = &threads->all_enabled;
+        *t = (struct thread){.part = relay_part_at(relay, i),
+                             .nice_value = i == THREAD_FRONT ? FRONT_NICE : 0,
+                             .all_enabled = &threads->all_enabled};
         CHECK(pthread_create(&t->id, NULL, thread_main, t) == 0);
     }
     CHECK(ring_enable(relay->main_ring) == 0);

@@ -11,6 +11,7 @@
 #include "core/arena.h"
 #include "core/base.h"
 #include "core/limits.h"
+#include "core/ring.h"
 
 enum {
     /* The table's fixed part is below 2 KiB; the blobs of a login are what the client sent behind ClientInfo. */
@@ -42,5 +43,9 @@ must_use static inline bool parcel_take(struct parcel_box *box, uint16_t *ret_id
     *ret_idx = box->free_idx[--box->free_count];
     return true;
 }
+
+/* The packed connection is not to be: closes its fd (no ring has it) and wipes its secrets. The parcel is the
+ * caller's. */
+void parcel_discard(struct ring *ring, struct parcel *parcel);
 
 static inline void parcel_give(struct parcel_box *box, uint16_t idx) { box->free_idx[box->free_count++] = idx; }

@@ -54,8 +54,7 @@ static struct ring_options ring_options_of(const struct relay_options *options, 
     struct ring_options ring = {
         .features_allowed = options->ring_features, .submissions_max = 64, .completions_max = 1024};
     if (thread_idx == THREAD_FRONT || thread_idx >= THREAD_WORKERS) {
-        uint32_t sockets =
-            thread_idx == THREAD_FRONT ? LIMIT_SESSIONS + LIMIT_SESSIONS_CLOSING : options->limits.connections_max;
+        uint32_t sockets = thread_idx == THREAD_FRONT ? LIMIT_SESSIONS_ALL : options->limits.connections_max;
         ring.submissions_max = LIMIT_SUBMISSIONS;
         /* A receive and a send per socket, and the wake-ups of the other threads. */
         ring.completions_max = (unsigned)power_of_two_above(2 * sockets + 256);
@@ -276,6 +275,38 @@ bool relay_init(struct relay *relay, const struct relay_options *options, uint64
     seal_memory(relay);
     return true;
 }
+
+/* ---- the parts ---- */
+
+static uint64_t step_front(void *state, uint64_t now_ns) { return front_step(state, now_ns); }
+static uint64_t step_control(void *state, uint64_t now_ns) { return control_step(state, now_ns); }
+static uint64_t step_office(void *state, uint64_t now_ns) { return office_step(state, now_ns); }
+static uint64_t step_worker(void *state, uint64_t now_ns) { return worker_step(state, now_ns); }
+static bool sleep_front(void *state) { return front_may_sleep(state); }
+static bool sleep_control(void *state) { return control_may_sleep(state); }
+static bool sleep_office(void *state) { return office_may_sleep(state); }
+static bool sleep_worker(void *state) { return worker_may_sleep(state); }
+
+struct relay_part relay_part_at(struct relay *relay, uint32_t thread_idx) {
+    struct ring *ring = relay->rings[thread_idx];
+    struct log_lane *lane = relay->log_lanes[thread_idx];
+    switch (thread_idx) {
+        case THREAD_FRONT:
+            return (struct relay_part){"front", &relay->front, step_front, sleep_front, &relay->front.is_stopped,
+                                       ring,    lane};
+        case THREAD_CONTROL:
+            return (struct relay_part){
+                "control", &relay->control, step_control, sleep_control, &relay->control.is_stopped, ring, lane};
+        case THREAD_OFFICE:
+            return (struct relay_part){
+                "office", &relay->office, step_office, sleep_office, &relay->office.is_stopped, ring, lane};
+        default: break;
+    }
+    struct worker *worker = relay->workers[thread_idx - THREAD_WORKERS];
+    return (struct relay_part){"worker", worker, step_worker, sleep_worker, &worker->is_stopped, ring, lane};
+}
+
+/* ---- stopping ---- */
 
 static void mail_stop(struct relay *relay, struct lane *lane, enum relay_thread thread) {
     if (!lane_push(lane, &(struct mail){.kind = MAIL_STOP})) return;  // told several times already

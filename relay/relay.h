@@ -81,6 +81,19 @@ size_t relay_budget(const struct limits *limits, struct budget_row rows[BUDGET_R
 /* The rows and their sum, to standard output. */
 void relay_budget_print(const struct limits *limits);
 
+/* ---- the parts: what a thread, or the simulator, runs ---- */
+
+/* One part's body: `step` until *is_stopped, waiting in between while `may_sleep`. */
+struct relay_part {
+    const char *name;
+    void *state;
+    uint64_t (*step)(void *state, uint64_t now_ns);
+    bool (*may_sleep)(void *state);
+    const bool *is_stopped;
+    struct ring *ring;
+    struct log_lane *log_lane;
+};
+
 /* ---- the house ---- */
 
 #define RELAY_WHY_MAX 512
@@ -88,6 +101,9 @@ void relay_budget_print(const struct limits *limits);
 /* Makes everything; no thread runs yet. False with a sentence in `why`; relay_fini is to be called in either case.
  * `relay` is zeroed by the caller and too large for a stack. */
 must_use bool relay_init(struct relay *relay, const struct relay_options *options, uint64_t now_ns, char *why);
+
+/* The part with this thread number, idx < threads_count. */
+struct relay_part relay_part_at(struct relay *relay, uint32_t thread_idx);
 
 /* Mails STOP to control, which passes it on to front and workers. By the thread that owns main_ring. */
 void relay_stop(struct relay *relay);

@@ -37,6 +37,12 @@ enum session_phase {
     SESSION_CLOSING,
 };
 
+/* docs/derp.md, "Timeouts and socket options" */
+enum {
+    SESSION_HEAD_TIMEOUT_S = 30,   // also for the handshake before it
+    SESSION_LOGIN_TIMEOUT_S = 10,  // for the kernel to take ServerKey, and as long again for ClientInfo from then on
+};
+
 enum {
     SESSION_OUT_SIZE = 4096,
     SESSION_IN_SIZE = LIMIT_LOGIN_REST_MAX,  // a head that is not complete, and one more record

@@ -1,7 +1,5 @@
 #include "relay/worker.h"
 
-#include <sodium.h>
-
 #include "core/check.h"
 #include "relay/conn.h"
 
@@ -114,12 +112,7 @@ void worker_mail_front(struct worker *w, const struct mail *mail) {
 /* Without memory for it a connection ends where it would have begun: the socket is closed, the parcel goes back, and
  * control hears that it has left. */
 static void refuse_adopt(struct worker *w, const struct mail *mail) {
-    struct parcel *parcel = &w->links.parcels[mail->parcel_idx];
-    struct conn_value value;
-    CHECK(conn_value_unpack(&value, parcel->bytes, parcel->size));
-    ring_close_fd(w->ring, value.fd);
-    sodium_memzero(&value, sizeof(value));
-    sodium_memzero(parcel->bytes, parcel->size);
+    parcel_discard(w->ring, &w->links.parcels[mail->parcel_idx]);
     stat_add(&w->metrics->closes[CLOSE_NO_MEMORY], 1);
     worker_mail_front(w, &(struct mail){.kind = MAIL_PARCEL_BACK, .parcel_idx = mail->parcel_idx});
     worker_mail_control(w, &(struct mail){.kind = MAIL_LEFT, .where = mail->where, .key = mail->key});

@@ -10,15 +10,6 @@
 
 enum { CONNECTIONS_MAX = 48, PACKET_MEMORY = 16 * 1024 * 1024 };
 
-static uint64_t step_front(void *state, uint64_t now_ns) { return front_step(state, now_ns); }
-static uint64_t step_control(void *state, uint64_t now_ns) { return control_step(state, now_ns); }
-static uint64_t step_office(void *state, uint64_t now_ns) { return office_step(state, now_ns); }
-static uint64_t step_worker(void *state, uint64_t now_ns) { return worker_step(state, now_ns); }
-static bool sleep_front(void *state) { return front_may_sleep(state); }
-static bool sleep_control(void *state) { return control_may_sleep(state); }
-static bool sleep_office(void *state) { return office_may_sleep(state); }
-static bool sleep_worker(void *state) { return worker_may_sleep(state); }
-
 static uint64_t time_until(uint64_t until_ns) {
     if (until_ns == TIME_NEVER) return TIME_NEVER;
     return until_ns > sim.now_ns ? until_ns - sim.now_ns : 0;
@@ -26,7 +17,7 @@ static uint64_t time_until(uint64_t until_ns) {
 
 /* As thread_main of relay/main.c; the extra point stands where a thread can be interrupted before it goes to sleep. */
 static void part_main(void *arg) {
-    const struct house_part *part = arg;
+    const struct relay_part *part = &((const struct house_part *)arg)->part;
     CHECK(ring_enable(part->ring) == 0);
     for (;;) {
         uint64_t until_ns = part->step(part->state, sim.now_ns);
@@ -37,33 +28,6 @@ static void part_main(void *arg) {
         ring_wait(part->ring, timeout_ns);
     }
     sim_note("part ends", 0, 0);
-}
-
-static void parts_list(struct house *house) {
-    struct relay *relay = &house->relay;
-    struct house_part *parts = house->parts;
-    parts[THREAD_FRONT] = (struct house_part){.name = "front",
-                                              .state = &relay->front,
-                                              .step = step_front,
-                                              .may_sleep = sleep_front,
-                                              .is_stopped = &relay->front.is_stopped};
-    parts[THREAD_CONTROL] = (struct house_part){.name = "control",
-                                                .state = &relay->control,
-                                                .step = step_control,
-                                                .may_sleep = sleep_control,
-                                                .is_stopped = &relay->control.is_stopped};
-    parts[THREAD_OFFICE] = (struct house_part){.name = "office",
-                                               .state = &relay->office,
-                                               .step = step_office,
-                                               .may_sleep = sleep_office,
-                                               .is_stopped = &relay->office.is_stopped};
-    for (uint32_t i = 0; i < relay->options.limits.workers_count; i++) {
-        parts[THREAD_WORKERS + i] = (struct house_part){.name = "worker",
-                                                        .state = relay->workers[i],
-                                                        .step = step_worker,
-                                                        .may_sleep = sleep_worker,
-                                                        .is_stopped = &relay->workers[i]->is_stopped};
-    }
 }
 
 static void relay_open(struct house *house, struct rng *rng) {
@@ -93,12 +57,10 @@ struct house *house_open(void) {
     ring_sim_scarcity(buffers[sim_below(array_count(buffers))], buffer_sizes[sim_below(array_count(buffer_sizes))]);
     house->listen_fd = net_listen();
     relay_open(house, &rng);
-    parts_list(house);
     for (uint32_t i = 0; i < house->relay.threads_count; i++) {
-        struct house_part *part = &house->parts[i];
-        part->house = house;
-        part->ring = house->relay.rings[i];
-        part->fiber = sim_spawn(part->name, part_main, part, house->relay.log_lanes[i]);
+        struct house_part *p = &house->parts[i];
+        *p = (struct house_part){.house = house, .part = relay_part_at(&house->relay, i)};
+        p->fiber = sim_spawn(p->part.name, part_main, p, p->part.log_lane);
     }
     CHECK(ring_enable(house->relay.main_ring) == 0);
     return house;
@@ -183,8 +145,8 @@ static void check_conns_at_rest(const struct worker *w) {
 
 void house_check_quiet(struct house *house) {
     for (uint32_t i = 0; i < house->relay.threads_count; i++) {
-        const struct house_part *part = &house->parts[i];
-        if (sim_fiber_is_done(part->fiber) || part->may_sleep(part->state)) continue;
+        const struct relay_part *part = &house->parts[i].part;
+        if (sim_fiber_is_done(house->parts[i].fiber) || part->may_sleep(part->state)) continue;
         sim_fail("%s sleeps over mail: a wake-up was lost", part->name);
     }
     for (uint32_t i = 0; i < house->relay.options.limits.workers_count; i++) {

@@ -10,12 +10,7 @@
 
 struct house_part {
     struct house *house;
-    const char *name;
-    void *state;
-    uint64_t (*step)(void *state, uint64_t now_ns);
-    bool (*may_sleep)(void *state);
-    const bool *is_stopped;
-    struct ring *ring;
+    struct relay_part part;
     struct fiber *fiber;
 };
 

@@ -8,7 +8,7 @@
 
 #include "core/limits.h"
 
-enum { RESERVED = 128 + LIMIT_SESSIONS + LIMIT_SESSIONS_CLOSING };  // descriptors that are no client's: see limits.c
+enum { RESERVED = 128 + LIMIT_SESSIONS_ALL };  // descriptors that are no client's: see limits.c
 
 static void assert_fine(struct limits *limits, size_t fd_limit) {
     char why[LIMITS_WHY_MAX] = "";
