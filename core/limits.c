@@ -8,6 +8,7 @@ enum {
     CONNECTIONS_DEFAULT_MAX = 16384,
     FDS_RESERVED = 128,  // listeners, rings, standard streams, files of the office, and sessions still closing
     PACKET_MEMORY_DEFAULT = 64 * 1024 * 1024,
+    WORKERS_CHOSEN_MAX = 8,  // by itself; an operator may ask for more
     PACKET_MEMORY_MIN = 4 * 1024 * 1024,  // one full queue and the sends of a few dozen connections
 };
 
@@ -34,6 +35,13 @@ bool limits_init(struct limits *limits, size_t fd_limit, char *why) {
         return false;
     }
     return true;
+}
+
+uint32_t limits_workers_for(uint32_t cpus) { return cpus <= 2 ? 1 : min_of(cpus - 1, (uint32_t)WORKERS_CHOSEN_MAX); }
+
+uint32_t limits_connections_per_worker(const struct limits *limits) {
+    uint32_t fair_share = (limits->connections_max + limits->workers_count - 1) / limits->workers_count;
+    return min_of(limits->connections_max, 2 * fair_share + LIMIT_WORKER_STEP);
 }
 
 static unsigned unit_shift(char unit) {

@@ -28,6 +28,8 @@ enum {
 
     /* ---- one connection (worker) ---- */
     LIMIT_QUEUE_BYTES_MAX = 2 * 1024 * 1024 + 256 * 1024,  // 30 probes of 64 KiB in flight, in slots, and some more
+    LIMIT_FAIR_BYTES = 16 * 1024,  // from here on a queue is shared fairly between sources, below it is one FIFO
+    LIMIT_QUEUE_AGE_S = 10,  // what has waited longer is of no use to anybody: the transport inside has sent it again
     LIMIT_URGENT_BYTES_MAX = 128 * 1024,  // PeerGone frames waiting for one connection: 256 small slots
     LIMIT_CHUNK_MAX = LIMIT_FRAME_SIZE_MAX + 5 * 22 + 27,  // the greatest frame in 5 records, and a KeyUpdate
     LIMIT_CHUNK_SMALL = 16 * 1024,  // one gathered send; past 16 KiB gathering gains little
@@ -42,6 +44,8 @@ enum {
 
     /* ---- threads ---- */
     LIMIT_WORKERS_MAX = 64,
+    LIMIT_WORKER_BUSY_PERMILLE = 700,  // of a worker's time; who is busier gets no new keys: the rest is for bursts
+    LIMIT_WORKER_STEP = 512,  // connections ahead of the least filled worker: a crowd that comes before its load shows
     LIMIT_LOG_LINES_PER_DRAIN = 64,
 };
 
@@ -53,6 +57,14 @@ struct limits {
 };
 
 #define LIMITS_WHY_MAX 256
+
+/* Workers for a machine where nobody has said how many: all CPUs but one, which is left for the other threads and the
+ * kernel; at least 1, and at most 8, because each has packet memory of its own and few are enough for any link. */
+uint32_t limits_workers_for(uint32_t cpus);
+
+/* Connections one worker has places for: with several workers not all of them, but enough that placement is free to
+ * choose (relay/registrar.h). */
+uint32_t limits_connections_per_worker(const struct limits *limits);
 
 /* Fills in what is 0 (connections from `fd_limit`, less what the rest of the process needs) and checks the rest.
  * False with a sentence for the operator in `why` when the numbers cannot hold together. */

@@ -46,6 +46,7 @@ uint64_t sys_clock_ns(void);
 /* Seconds since 1970, for logs and metrics. */
 uint64_t sys_wall_clock_s(void);
 
+/* CPUs this process may run on, at least 1. A quota of CPU time (cgroup) does not count. */
 unsigned sys_cpu_count(void);
 
 /* Largest number of file descriptors this process may have (after sys_init). SIZE_MAX: no limit. */

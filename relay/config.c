@@ -45,6 +45,18 @@ static const struct flag flags[] = {
      "most clients at one time; 0: what the limit of open files allows, at most 16384", false},
     {"packet-memory", FLAG_TEXT, AT(packet_memory), "64m", NULL, "memory for packets on their way, such as 256m",
      false},
+    {"rate-config", FLAG_TEXT, AT(rate_config), "", NULL,
+     "JSON file with the rate limit of each client; read again on SIGHUP", false},
+    {"workers", FLAG_NUMBER, AT(workers), "0", NULL,
+     "threads that relay packets, at most 64; 0: 1 for up to 2 CPUs, else one less than there are CPUs, at most 8",
+     false},
+    {"placement", FLAG_TEXT, AT(placement), "fill", NULL,
+     "how clients are given to workers: fill (few workers, the next when they are busy) or spread (evenly)", false},
+    {"duplicates", FLAG_TEXT, AT(duplicates), "last-writer", NULL,
+     "who gets a key's packets when it has several connections: last-writer (the one that sent last) or "
+     "disable-fighters (as soon as they take turns in sending, as those of a cloned key do, none until one is left or "
+     "another comes)",
+     false},
     {"budget", FLAG_BOOL, AT(wants_budget), "false", NULL, "print where all memory goes, and exit", true},
     {"log-level", FLAG_TEXT, AT(log_level), "info", NULL, "least level of log lines: debug, info, warning, error",
      false},
@@ -86,7 +98,6 @@ static const struct flag flags[] = {
     LATER("socket", "", "", "tailscaled's socket"),
     LATER("accept-connection-limit", "+Inf", "Inf|inf|+inf", "new connections per second"),
     LATER("accept-connection-burst", "9223372036854775807", "", "burst of new connections"),
-    LATER("rate-config", "", "", "file with rate limits per client"),
     LATER_BOOL("ace", "false", "", "CONNECT proxy for the control plane"),
 };
 
@@ -284,7 +295,24 @@ static enum config_result check(struct config *config, char *why) {
     if (config->rekey_after < 0 || config->rekey_after > 1 << 23) {
         return wrong(why, "-tls-rekey-after takes a number from 0 to 8388608");
     }
+    if (config->workers < 0 || config->workers > LIMIT_WORKERS_MAX) {
+        return wrong(why, "-workers takes a number from 0 to %d", LIMIT_WORKERS_MAX);
+    }
     return CONFIG_OK;
+}
+
+/* A flag that takes one of two words: *is_second says which. */
+static enum config_result choose(const char *flag, const char *value, const char *first, const char *second,
+                                 bool *is_second, char *why) {
+    *is_second = strcmp(value, second) == 0;
+    if (*is_second || strcmp(value, first) == 0) return CONFIG_OK;
+    return wrong(why, "-%s=%s is not known: it takes %s or %s", flag, value, first, second);
+}
+
+static enum config_result derive_choices(struct config *config, char *why) {
+    enum config_result result = choose("placement", config->placement, "fill", "spread", &config->is_spread, why);
+    if (result != CONFIG_OK) return result;
+    return choose("duplicates", config->duplicates, "last-writer", "disable-fighters", &config->disables_fighters, why);
 }
 
 static const char *default_cert_dir(void) {
@@ -324,6 +352,7 @@ enum config_result config_parse(struct config *config, int argc, char **argv, ch
     if (result == CONFIG_OK) result = derive_ring_features(config, why);
     if (result == CONFIG_OK) result = derive_listen(config, why);
     if (result == CONFIG_OK) result = check(config, why);
+    if (result == CONFIG_OK) result = derive_choices(config, why);
     if (result == CONFIG_OK) result = derive_tls(config, why);
     return result;
 }

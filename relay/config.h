@@ -30,6 +30,10 @@ struct config {
     const char *cert_dir;
     const char *hostname;
     const char *aead;         // "": the best
+    const char *rate_config;  // "": none
+    const char *placement;
+    const char *duplicates;
+    int64_t workers;          // 0: limits_workers_for() says
     int64_t rekey_after;      // 0: the record layer's own number
     bool is_dev;
     bool is_tls;              // derived: -certmode manual
@@ -43,6 +47,8 @@ struct config {
     struct listen_address where;
     unsigned ring_features;
     uint64_t packet_memory_bytes;
+    bool is_spread;          // -placement spread
+    bool disables_fighters;  // -duplicates disable-fighters
 };
 
 enum config_result {

@@ -96,6 +96,7 @@ struct conn *conn_adopt(struct worker *w, struct peer *peer, uint16_t parcel_idx
     conn->r.has_parcel = true;
     conn->r.keepalive_timer.kind = CONN_TIMER_KEEPALIVE;
     conn->r.write_timer.kind = CONN_TIMER_WRITE;
+    conn->r.read_timer.kind = CONN_TIMER_READ;
     CHECK(conn_value_unpack(&conn->v, parcel->bytes, parcel->size));  // the front has packed it
     if (!restore(w, conn)) {
         give_packets(w, conn);
@@ -106,6 +107,8 @@ struct conn *conn_adopt(struct worker *w, struct peer *peer, uint16_t parcel_idx
     worker_note_holder(w, conn);
     ring_socket_init(&conn->r.socket, conn->v.fd, pool_handle_of(&w->conns, conn));
     sender_holder_init(&w->senders, &conn->r.senders);
+    crypto_shorthash((unsigned char *)&conn->r.source_hash, peer->key.bytes, KEY_SIZE, w->source_secret);
+    conn_set_rate(w, conn);
     peer_join(w, peer, conn);
     stat_add(&w->metrics->connections, 1);
     if (conn->v.is_preferred) stat_add(&w->metrics->home_connections, 1);
@@ -138,6 +141,7 @@ void conn_close(struct worker *w, struct conn *conn, enum close_reason reason) {
     if (reason == CLOSE_WRITE_TIMEOUT) stat_add(&w->metrics->write_timeouts, 1);
     wheel_disarm(&w->wheel, &conn->r.keepalive_timer);
     wheel_disarm(&w->wheel, &conn->r.write_timer);
+    wheel_disarm(&w->wheel, &conn->r.read_timer);
     sender_holder_fini(&w->senders, &conn->r.senders);
     give_parcel_back(w, conn);
     give_incomplete(w, conn);
@@ -171,12 +175,13 @@ void conn_start(struct worker *w, struct conn *conn) {
     if (!conn->r.is_closing) conn_on_bytes(w, conn, conn->v.unopened.bytes, conn->v.unopened.size);
     if (conn->r.is_closing) return;
     give_parcel_back(w, conn);
-    ring_receive(w->ring, &conn->r.socket, RING_RECEIVE_MANY, 0);
+    conn_read_start(w, conn);
 }
 
 static void on_received(struct worker *w, struct conn *conn, const struct ring_event *event) {
     if (event->result > 0) {
         conn_on_bytes(w, conn, event->bytes, (size_t)event->result);
+        conn_read_on_bytes(w, conn, (size_t)event->result);
     } else {
         conn_close(w, conn, event->result == 0 ? CLOSE_EOF : CLOSE_RECEIVE_ERROR);
     }
@@ -190,6 +195,7 @@ void conn_on_event(struct worker *w, struct conn *conn, const struct ring_event 
     if (!conn->r.is_closing) {
         if (event->op == RING_RECEIVED) on_received(w, conn, event);
         if (event->op == RING_SENT) conn_on_sent(w, conn, event);
+        if (event->op == RING_RECEIVE_PAUSED) conn_read_on_paused(w, conn);
     }
     if (event->bytes) ring_give_back(w->ring, event);
 }

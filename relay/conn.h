@@ -12,6 +12,9 @@
  * the peer's queue, if this is the peer's active connection. Each frame is a
  * TLS record of its own (or several); the plain transport's cipher is memcpy.
  *
+ * The reading: as much as comes, unless the client may only send so much a second, or takes more than its share of a
+ * pass; then a buffer at a time, and not at all while its rate is used up. Bytes of a stream are never dropped for it.
+ *
  * The way in: a frame that lies whole in the receive buffer is handled there; the copy into its slot is the only one.
  * A frame that straddles buffers is collected in a slot of its own and becomes the packet as it is. With TLS a record
  * is opened into a slot, and a frame that is alone in it is that slot: no further copy.
@@ -27,7 +30,9 @@
 #include "proto/derp_stream.h"
 #include "relay/conn_value.h"
 #include "relay/directory.h"
+#include "relay/duplicates.h"
 #include "relay/queue.h"
+#include "relay/rate.h"
 #include "relay/reason.h"
 #include "relay/senders.h"
 
@@ -43,13 +48,22 @@ struct conn_destination {
     uint64_t generation;
 };
 
-enum conn_timer { CONN_TIMER_KEEPALIVE = 1, CONN_TIMER_WRITE };
+enum conn_timer { CONN_TIMER_KEEPALIVE = 1, CONN_TIMER_WRITE, CONN_TIMER_READ };
+
+/* How the socket is read (conn_read.c). */
+enum conn_reading {
+    READING_NOT,      // not started
+    READING_MANY,     // until further notice
+    READING_PAUSING,  // MANY was told to end
+    READING_ONCE,     // one buffer at a time
+    READING_WAITING,  // not at all until read_timer: the rate
+};
 
 /* What a hand-over does not carry. */
 struct conn_runtime {
     struct ring_socket socket;
     struct peer *peer;            // NULL: closing
-    struct conn *peer_next;       // the other connections of the key
+    struct duplicate duplicate;   // among the connections of the key
     struct conn *start_next;      // in the worker's list of those that have had their GO
     struct conn *dirty_next;      // in the worker's list of those that have something to send
     struct conn *holder_older, *holder_newer;  // in the worker's list of those that hold something incomplete
@@ -62,6 +76,13 @@ struct conn_runtime {
     struct sender_holder senders;
     struct wheel_timer keepalive_timer;
     struct wheel_timer write_timer;
+    struct wheel_timer read_timer;
+    struct rate_bucket rate;      // what the client may send; made anew, full, after a hand-over
+    uint64_t read_pass;           // the pass in which it was last read
+    uint32_t read_bytes;          // and what came in it
+    uint8_t reading;              // enum conn_reading
+    bool is_greedy;               // took more than its share of a pass
+    uint64_t source_hash;  // of the key: which flow of a destination's backlog its packets are of
     struct conn_destination destinations[CONN_CACHE_ENTRIES];
     uint16_t parcel_idx;  // adopted: holds v.unopened until GO
     bool has_parcel;
@@ -96,6 +117,10 @@ void conn_on_event(struct worker *w, struct conn *conn, const struct ring_event 
 
 void conn_on_keepalive_timer(struct worker *w, struct conn *conn);
 void conn_on_write_timer(struct worker *w, struct conn *conn);
+void conn_on_read_timer(struct worker *w, struct conn *conn);
+
+/* The limit has changed: a full bucket of the worker's present one. */
+void conn_set_rate(struct worker *w, struct conn *conn);
 
 /* There is something to send: it will be flushed at the end of this pass. */
 void conn_make_dirty(struct worker *w, struct conn *conn);

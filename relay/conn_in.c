@@ -77,10 +77,10 @@ static struct packet *take_carrier(struct worker *w, struct conn *conn, const st
     return packet;
 }
 
-/* Any frame makes its connection the active one of the key. */
+/* Any frame may make its connection the active one of the key. */
 static void on_frame(struct worker *w, struct conn *conn, const struct derp_frame_view *frame, struct packet **whole) {
     struct packet *carrier = take_carrier(w, conn, frame, whole);
-    if (conn->r.peer->conns_count > 1) peer_promote(w, conn->r.peer, conn);
+    peer_note_activity(w, conn->r.peer, conn);
     if (frame->type == DERP_SEND_PACKET) {
         if (carrier == NULL && conn->v.transport != TRANSPORT_PLAIN) stat_add(&w->metrics->frames_copied, 1);
         on_send(w, conn, frame, carrier);
@@ -115,19 +115,34 @@ static void on_discarded(struct worker *w, struct conn *conn, const struct derp_
 
 static void on_skipped(struct worker *w, struct conn *conn) {
     stat_add(&w->metrics->unknown_frames, 1);
-    if (conn->r.peer->conns_count > 1) peer_promote(w, conn->r.peer, conn);
+    peer_note_activity(w, conn->r.peer, conn);
+}
+
+/* Each frame costs its length, whatever it is; conn_read.c then stops reading who is in debt. */
+static void charge(const struct worker *w, struct conn *conn, const struct derp_frame_view *frame) {
+    if (conn->r.rate.bytes_per_s) rate_charge(&conn->r.rate, rate_cost(frame->length), w->now_ns);
 }
 
 void conn_on_plain(struct worker *w, struct conn *conn, const uint8_t *bytes, size_t size, struct packet **whole) {
     struct reader in = reader_of(bytes, size);
     struct derp_frame_view frame;
     while (!conn->r.is_closing) {
-        switch (derp_stream_next(&conn->r.stream, &in, &frame)) {
+        enum derp_stream_event event = derp_stream_next(&conn->r.stream, &in, &frame);
+        switch (event) {
             case DERP_STREAM_NEED_INPUT: return;
-            case DERP_STREAM_FRAME: on_frame(w, conn, &frame, whole); break;
+            case DERP_STREAM_FRAME:
+                charge(w, conn, &frame);
+                on_frame(w, conn, &frame, whole);
+                break;
             case DERP_STREAM_NEED_SPACE: collect(w, conn, &frame); break;
-            case DERP_STREAM_SKIPPED: on_skipped(w, conn); break;
-            case DERP_STREAM_DISCARDED: on_discarded(w, conn, &frame); break;
+            case DERP_STREAM_SKIPPED:
+                charge(w, conn, &frame);
+                on_skipped(w, conn);
+                break;
+            case DERP_STREAM_DISCARDED:
+                charge(w, conn, &frame);
+                on_discarded(w, conn, &frame);
+                break;
             case DERP_STREAM_BAD: conn_close(w, conn, reason_of(frame.verdict)); break;
         }
     }

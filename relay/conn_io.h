@@ -1,11 +1,21 @@
 /* conn_io.h - the two halves of a connection's traffic. Private to conn*.c; relay/conn.h is the manual.
  *
+ *   conn_read.c  when the socket is read, and how much at once
  *   conn_in.c    bytes of the socket -> records opened -> frames -> what they ask for
  *   conn_out.c   what waits -> records sealed into one chunk -> one send
  */
 #pragma once
 
 #include "relay/conn.h"
+
+/* Starts to read. */
+void conn_read_start(struct worker *w, struct conn *conn);
+
+/* `size` bytes of a receive were handled. */
+void conn_read_on_bytes(struct worker *w, struct conn *conn, size_t size);
+
+/* A pause that was asked for has come. */
+void conn_read_on_paused(struct worker *w, struct conn *conn);
 
 /* Bytes as the socket gave them: frames, or records with frames inside. */
 void conn_on_bytes(struct worker *w, struct conn *conn, const uint8_t *bytes, size_t size);

@@ -107,20 +107,30 @@ static void note_sender(struct worker *w, struct conn *conn, const struct packet
     if (!is_gone_waiting(conn, &src)) conn_send_peer_gone(w, conn, &src, DERP_GONE_DISCONNECTED);
 }
 
+static void seal_packet(struct worker *w, struct conn *conn, struct packet *chunk, struct writer *room,
+                        struct packet *packet) {
+    enum packet_kind kind = packet->is_disco ? KIND_DISCO : KIND_OTHER;
+    uint64_t waited_ns = w->now_ns - packet->enqueued_ns;
+    metrics_queue_time(w->metrics, waited_ns);
+    if (waited_ns > LIMIT_QUEUE_AGE_S * NS_PER_S) {
+        worker_drop(w, packet, DROP_QUEUE_AGE);
+        return;
+    }
+    if (!seal(w, conn, room, packet->frame, packet->size)) {
+        worker_drop(w, packet, DROP_WRITE_ERROR);
+        return;
+    }
+    chunk->relayed[kind]++;
+    chunk->relayed_bytes[kind] += packet->size - DERP_SEND_HEAD_SIZE;
+    note_sender(w, conn, packet);
+    worker_give(w, packet);
+}
+
 static void seal_packets(struct worker *w, struct conn *conn, struct packet *chunk, struct writer *room) {
-    struct queue *queue = &conn->r.peer->queue;
-    while (!conn->r.is_closing && !queue_is_empty(queue) && fits(conn, room, queue->head->size)) {
-        struct packet *packet = queue_pop(queue);
-        enum packet_kind kind = packet->is_disco ? KIND_DISCO : KIND_OTHER;
-        if (!seal(w, conn, room, packet->frame, packet->size)) {
-            worker_drop(w, packet, DROP_WRITE_ERROR);
-            return;
-        }
-        chunk->relayed[kind]++;
-        chunk->relayed_bytes[kind] += packet->size - DERP_SEND_HEAD_SIZE;
-        metrics_queue_time(w->metrics, w->now_ns - packet->enqueued_ns);
-        note_sender(w, conn, packet);
-        packet_give(&w->packets, packet);
+    struct backlog *backlog = &conn->r.peer->backlog;
+    const struct packet *next;
+    while (!conn->r.is_closing && (next = backlog_next(backlog)) != NULL && fits(conn, room, next->size)) {
+        seal_packet(w, conn, chunk, room, backlog_pop(backlog));
     }
     metrics_observe_frames(w->metrics, chunk->relayed[KIND_DISCO] + chunk->relayed[KIND_OTHER]);
 }
@@ -155,19 +165,25 @@ void conn_on_sent(struct worker *w, struct conn *conn, const struct ring_event *
     conn_make_dirty(w, conn);
 }
 
-static bool is_active(const struct conn *conn) { return conn->r.peer->active == conn; }
+static bool is_active(const struct conn *conn) { return conn->r.peer->conns.active == &conn->r.duplicate; }
+
+/* Packets that this connection would send. */
+static const struct backlog *backlog_of(const struct conn *conn) {
+    static const struct backlog none;
+    return is_active(conn) ? &conn->r.peer->backlog : &none;
+}
 
 static bool has_work(const struct conn *conn) {
     return !queue_is_empty(&conn->r.urgent) || conn->v.is_pong_owed || conn->r.is_keepalive_due ||
-           (is_tls(conn) && record_owes(&conn->r.record)) || (is_active(conn) && !queue_is_empty(&conn->r.peer->queue));
+           (is_tls(conn) && record_owes(&conn->r.record)) || !backlog_is_empty(backlog_of(conn));
 }
 
 /* Small when little waits or the receiver is slow, else as much as one slot holds. Small ones share a page. */
 static struct packet *take_chunk(struct worker *w, const struct conn *conn) {
-    const struct queue *queue = &conn->r.peer->queue;
-    size_t waiting = conn->r.urgent.bytes + (is_active(conn) ? queue->bytes : 0);
+    const struct packet *next = backlog_next(backlog_of(conn));
+    size_t waiting = conn->r.urgent.bytes + backlog_of(conn)->bytes;
     bool is_large = waiting > LIMIT_CHUNK_SMALL && !conn->r.was_short;
-    size_t first = is_active(conn) && queue->head ? queue->head->size : 0;
+    size_t first = next ? next->size : 0;
     size_t first_sealed = is_tls(conn) ? record_sealed_size(first) + RECORD_KEY_UPDATE_SIZE : first;
     size_t size = is_large ? LIMIT_CHUNK_MAX : LIMIT_CHUNK_SMALL;
     return packet_take(&w->packets, max_of(size, first_sealed));

@@ -51,7 +51,8 @@ enum conn_transport { TRANSPORT_PLAIN = 1, TRANSPORT_TLS };
     NUMBER(12, uint8_t, is_preferred)                   /* last NotePreferred */                                \
     /* where it stands */                                                                                       \
     NUMBER(13, uint8_t, is_started)                     /* ServerInfo may be written */                         \
-    NUMBER(14, uint64_t, activity)                      /* of the connections of a key the highest is active */ \
+    NUMBER(14, uint64_t, activity)                      /* struct duplicate: place in the history of who sent */\
+    NUMBER(52, uint8_t, is_disabled)                    /* struct duplicate */                                  \
     NUMBER(15, uint64_t, keepalive_period_ns)           /* 60 s and a share of jitter of its own */             \
     NUMBER(16, uint64_t, keepalive_due_ns)                                                                      \
     NUMBER(17, uint64_t, write_deadline_ns)             /* while a send is in flight; 0: none */                \

@@ -4,13 +4,13 @@
 #include "core/log.h"
 
 /* The most mail one input causes in one lane: ADOPT and GO, or RELEASE and GONE. */
-enum { MAIL_PER_INPUT_MAX = 2 };
+enum { MAIL_PER_INPUT_MAX = 2, LOAD_EVERY_NS = 1000 * 1000 * 1000 };
 
-size_t control_footprint(uint32_t workers_count, uint32_t peers_max) {
-    return registrar_footprint(workers_count, peers_max) + arena_cost(sizeof(struct presence));
+size_t control_footprint(const struct registrar_options *places) {
+    return registrar_footprint(places->workers_count, places->places_count) + arena_cost(sizeof(struct presence));
 }
 
-void control_init(struct control *c, struct arena *arena, uint32_t peers_max, uint32_t conns_max,
+void control_init(struct control *c, struct arena *arena, const struct registrar_options *places,
                   struct directory *directory, const struct control_links *links, struct ring *ring,
                   struct metrics *metrics) {
     memset(c, 0, sizeof(*c));
@@ -18,8 +18,9 @@ void control_init(struct control *c, struct arena *arena, uint32_t peers_max, ui
     c->ring = ring;
     c->metrics = metrics;
     c->directory = directory;
+    c->load_due_ns = TIME_NEVER;
     c->presence = arena_take(arena, sizeof(struct presence));
-    registrar_init(&c->registrar, arena, directory, links->workers_count, peers_max, conns_max);
+    registrar_init(&c->registrar, arena, directory, places);
 }
 
 static void mail_worker(struct control *c, uint32_t worker, const struct mail *mail) {
@@ -31,6 +32,17 @@ static void mail_front(struct control *c, const struct mail *mail) { CHECK(lane_
 static void count_keys(struct control *c) {
     stat_set(&c->metrics->clients_local, c->registrar.keys_count);
     stat_set(&c->metrics->clients_total, c->registrar.keys_count);
+}
+
+static void tell_present(struct control *c, const struct mail *login, route where) {
+    struct presence_event event = {.kind = PRESENCE_PRESENT,
+                                   .key = login->key,
+                                   .where = where,
+                                   .conn_id = login->conn_id,
+                                   .port = login->remote_port,
+                                   .flags = login->present_flags};
+    memcpy(event.ip, login->remote_ip, sizeof(event.ip));
+    presence_write(c->presence, &event);
 }
 
 /* ADOPT, publish, present, GO: a packet can be queued for the peer from ADOPT on, can find it from publish on, watchers
@@ -49,9 +61,7 @@ static void on_login(struct control *c, const struct mail *login) {
     /* Visible before the route is: whoever finds the route also finds the mail. GO, behind it, brings the wake-up. */
     (void)lane_flush(c->links.to_workers[route_worker(where)]);
     if (is_new_key) directory_publish(c->directory, &login->key, where);
-    presence_write(c->presence,
-                   &(struct presence_event){
-                       .kind = PRESENCE_PRESENT, .key = login->key, .where = where, .conn_id = login->conn_id});
+    tell_present(c, login, where);
     mail_worker(c, route_worker(where), &(struct mail){.kind = MAIL_GO, .where = where, .conn_id = login->conn_id});
     count_keys(c);
 }
@@ -68,10 +78,11 @@ static void on_left(struct control *c, const struct mail *left) {
     count_keys(c);
 }
 
-static void on_stop(struct control *c) {
-    c->is_stopped = true;
-    mail_front(c, &(struct mail){.kind = MAIL_STOP});
-    for (uint32_t i = 0; i < c->links.workers_count; i++) mail_worker(c, i, &(struct mail){.kind = MAIL_STOP});
+/* RATE and STOP are for everybody. */
+static void on_main(struct control *c, const struct mail *mail) {
+    c->is_stopped = mail->kind == MAIL_STOP;
+    mail_front(c, mail);
+    for (uint32_t i = 0; i < c->links.workers_count; i++) mail_worker(c, i, mail);
 }
 
 static bool has_room(struct control *c) {
@@ -114,16 +125,44 @@ static void flush(struct control *c) {
     if (log_flush()) ring_wake(c->ring, c->links.office_ring);
 }
 
+static uint32_t load_permille(uint64_t busy_ns, uint64_t span_ns) {
+    return (uint32_t)min_of(busy_ns * REGISTRAR_PERMILLE_MAX / span_ns, (uint64_t)REGISTRAR_PERMILLE_MAX);
+}
+
+/* Looks at what the workers have had to do since the last look, and tells the books if `is_told`. */
+static void look_at_load(struct control *c, uint64_t now_ns, bool is_told) {
+    for (uint32_t i = 0; i < c->links.workers_count; i++) {
+        uint64_t busy_ns = stat_get(&c->links.worker_metrics[i]->busy_ns);
+        uint32_t permille = is_told ? load_permille(busy_ns - c->busy_seen_ns[i], now_ns - c->load_seen_ns) : 0;
+        registrar_set_load(&c->registrar, i, permille);
+        c->busy_seen_ns[i] = busy_ns;
+    }
+    c->load_seen_ns = now_ns;
+    c->load_due_ns = now_ns + LOAD_EVERY_NS;
+}
+
+/* Placement goes by what workers have lately had to do. With one there is nothing to choose, and without connections
+ * nothing to see: then control sleeps, and the first look after that only begins a new span. */
+static void watch_load(struct control *c, uint64_t now_ns) {
+    bool is_wanted = c->links.workers_count > 1 && c->registrar.conns_count > 0;
+    if (!is_wanted) {
+        c->load_due_ns = TIME_NEVER;
+    } else if (c->load_due_ns == TIME_NEVER || now_ns >= c->load_due_ns) {
+        look_at_load(c, now_ns, c->load_due_ns != TIME_NEVER);
+    }
+}
+
 uint64_t control_step(struct control *c, uint64_t now_ns) {
     struct mail mail;
     struct ring_event none;
     CHECK(ring_reap(c->ring, &none, 1) == 0);  // no sockets here: a pass only swallows wake-ups
     bool is_drained = take_departures(c) && take_logins(c);
+    watch_load(c, now_ns);
     if (!is_drained) stat_add(&c->metrics->lane_retries, 1);
-    if (has_room(c) && lane_pop(c->links.from_main, &mail)) on_stop(c);
+    while (!c->is_stopped && has_room(c) && lane_pop(c->links.from_main, &mail)) on_main(c, &mail);
     flush(c);
     stat_add(&c->metrics->passes, 1);
-    return is_drained ? TIME_NEVER : now_ns + NS_PER_MS;
+    return is_drained ? c->load_due_ns : now_ns + NS_PER_MS;
 }
 
 bool control_may_sleep(struct control *c) {

@@ -28,6 +28,7 @@ struct control_links {
     struct ring *front_ring;
     struct ring *worker_rings[LIMIT_WORKERS_MAX];
     struct ring *office_ring;
+    const struct metrics *worker_metrics[LIMIT_WORKERS_MAX];  // to see how busy they are
     uint32_t workers_count;
 };
 
@@ -38,13 +39,16 @@ struct control {
     struct directory *directory;
     struct registrar registrar;
     struct presence *presence;
+    uint64_t load_due_ns;    // when the workers' load is looked at next
+    uint64_t load_seen_ns;   // and was looked at last
+    uint64_t busy_seen_ns[LIMIT_WORKERS_MAX];
     bool is_stopped;
 };
 
-size_t control_footprint(uint32_t workers_count, uint32_t peers_max);
+size_t control_footprint(const struct registrar_options *places);
 
 /* `directory` is initialised by the caller, in the same arena. */
-void control_init(struct control *c, struct arena *arena, uint32_t peers_max, uint32_t conns_max,
+void control_init(struct control *c, struct arena *arena, const struct registrar_options *places,
                   struct directory *directory, const struct control_links *links, struct ring *ring,
                   struct metrics *metrics);
 

@@ -42,13 +42,14 @@ static void refuse_unknown(struct worker *w, struct conn *from, const struct der
     if (is_disco && take_not_here_token(w, from)) conn_send_peer_gone(w, from, send->dst, DERP_GONE_NOT_HERE);
 }
 
-/* The frame as a packet: the carrier as it is, or a copy of what lies in the receive buffer. */
+/* The frame as a packet: the carrier as it is, or a copy of what lies in the receive buffer. `to` may have to lose a
+ * packet for it; NULL: it is on another worker. */
 static struct packet *make_packet(struct worker *w, struct peer *to, const struct derp_send *send,
                                   struct packet *carrier) {
     if (carrier) return carrier;
     size_t size = DERP_SEND_HEAD_SIZE + send->data_size;
     struct packet *packet = worker_take_packet(w, size);
-    if (packet == NULL && peer_drop_oldest(w, to)) packet = worker_take_packet(w, size);
+    if (packet == NULL && to && peer_drop_oldest(w, to)) packet = worker_take_packet(w, size);
     if (packet == NULL) return NULL;
     packet->size = (uint32_t)size;
     memcpy(packet->frame + DERP_SEND_HEAD_SIZE, send->data, send->data_size);
@@ -57,16 +58,33 @@ static struct packet *make_packet(struct worker *w, struct peer *to, const struc
     return packet;
 }
 
-static void deliver(struct worker *w, struct conn *from, struct peer *to, const struct derp_send *send, bool is_disco,
-                    struct packet *carrier) {
+/* Ready for its queue, here or elsewhere; NULL and counted when there is no memory. `send` is not valid any more. */
+static struct packet *prepare(struct worker *w, struct conn *from, struct peer *to, const struct derp_send *send,
+                              bool is_disco, struct packet *carrier) {
     struct packet *packet = make_packet(w, to, send, carrier);
     if (packet == NULL) {
         metrics_drop(w->metrics, DROP_POOL_EMPTY, is_disco, send->data_size);
-        return;
+        return NULL;
     }
     packet->is_disco = is_disco;
+    packet->flow = backlog_flow_of(from->r.source_hash, is_disco);
     derp_rewrite_send_to_recv(packet->frame, &from->r.peer->key);
-    peer_enqueue(w, to, packet);
+    return packet;
+}
+
+/* The destination lives with another worker. */
+static void hand_over(struct worker *w, struct conn *from, route where, const struct derp_send *send, bool is_disco,
+                      struct packet *carrier) {
+    if (!crossing_has_room(&w->crossing, route_worker(where))) {
+        metrics_drop(w->metrics, DROP_LANE_FULL, is_disco, send->data_size);
+        if (carrier) packet_give(&w->packets, carrier);
+        return;
+    }
+    struct node_key dst = *send->dst;  // the rewrite puts the source in its place
+    struct packet *packet = prepare(w, from, NULL, send, is_disco, carrier);
+    if (packet == NULL) return;
+    stat_add(&w->metrics->packets_crossed, 1);
+    crossing_send(&w->crossing, packet, where, &dst);
 }
 
 /* The peer at a route that was just found. Its ADOPT may still wait in our lane: control mails it before it
@@ -78,19 +96,42 @@ static struct peer *find_peer(struct worker *w, route where) {
     return peer_at(w, where);
 }
 
+static void deliver(struct worker *w, struct conn *from, route where, const struct derp_send *send, bool is_disco,
+                    struct packet *carrier) {
+    struct peer *to = find_peer(w, where);
+    if (to == NULL) {
+        metrics_drop(w->metrics, DROP_STALE_ROUTE, is_disco, send->data_size);
+        if (carrier) packet_give(&w->packets, carrier);
+        return;
+    }
+    struct packet *packet = prepare(w, from, to, send, is_disco, carrier);
+    if (packet) peer_enqueue(w, to, packet);
+}
+
 void forward_from_client(struct worker *w, struct conn *from, const struct derp_send *send, struct packet *carrier) {
     bool is_disco = derp_is_disco(send->data, send->data_size);
     forward_account(w, from, send->data_size, is_disco);
     route where = find_route(w, from, send->dst);
-    struct peer *to = where != ROUTE_NONE ? find_peer(w, where) : NULL;
-    if (to) {
-        deliver(w, from, to, send, is_disco, carrier);
-        return;
-    }
     if (where == ROUTE_NONE) {
         refuse_unknown(w, from, send, is_disco);
+        if (carrier) packet_give(&w->packets, carrier);
+    } else if (route_worker(where) == w->idx) {
+        deliver(w, from, where, send, is_disco, carrier);
     } else {
-        metrics_drop(w->metrics, DROP_STALE_ROUTE, is_disco, send->data_size);
+        hand_over(w, from, where, send, is_disco, carrier);
     }
-    if (carrier) packet_give(&w->packets, carrier);
+}
+
+void forward_from_worker(struct worker *w, struct packet *packet) {
+    const struct crossing_head *head = crossing_head_of(packet);
+    struct peer *to = find_peer(w, head->where);
+    if (unlikely(to == NULL)) {
+        route now = directory_find(w->directory, &head->dst);
+        to = now != ROUTE_NONE ? find_peer(w, now) : NULL;
+        if (to == NULL) {
+            worker_drop(w, packet, now == ROUTE_NONE ? DROP_GONE_DISCONNECTED : DROP_STALE_ROUTE);
+            return;
+        }
+    }
+    peer_enqueue(w, to, packet);
 }

@@ -1,8 +1,13 @@
 /* forward.h - the hot path: a packet from a client finds its destination and is queued there.
  *
  *     SendPacket frame --> account --> where is the key? --> one copy into a slot, key overwritten --> queue
- *                                          |
+ *                                          |   |
+ *                                          |   `--> on another worker: handed over --> that worker: queue
  *                                          `--> nowhere: drop, and PeerGone(NotHere) for disco, limited
+ *
+ * A route names a place {worker, slot, generation}. Whether it is still that key's is known only where the place is, so
+ * a worker that gets a packet for a place that has another generation by now looks the key up once more, and drops what
+ * does not live with it any more. A packet is never handed on twice.
  *
  * A mesh peer's ForwardPacket will be a function of its own that looks up local keys only, so that "one hop" is
  * structure and not a flag.
@@ -23,3 +28,6 @@ void forward_account(struct worker *w, struct conn *from, size_t data_size, bool
  * and ->size set, and `send` points into it: it becomes the packet and is the function's. Otherwise `carrier` is NULL
  * and `send` points into the receive buffer. */
 void forward_from_client(struct worker *w, struct conn *from, const struct derp_send *send, struct packet *carrier);
+
+/* A packet that another worker handed over (relay/crossing.h); it is the function's. */
+void forward_from_worker(struct worker *w, struct packet *packet);

@@ -185,8 +185,13 @@ static void session_hand_over(struct front *f, struct session *s) {
         return;
     }
     struct parcel *parcel = &f->parcels.parcels[parcel_idx];
-    struct mail login = {.kind = MAIL_LOGIN, .parcel_idx = parcel_idx, .key = s->login.key};
-    login.conn_id = ++f->conn_id_last;
+    struct mail login = {.kind = MAIL_LOGIN,
+                         .parcel_idx = parcel_idx,
+                         .key = s->login.key,
+                         .conn_id = ++f->conn_id_last,
+                         .remote_port = s->remote.port,
+                         .present_flags = derp_present_flags(false, s->login.is_prober, s->is_not_ideal)};
+    memcpy(login.remote_ip, s->remote.ip, sizeof(login.remote_ip));
     struct conn_value value;
     session_value(f, s, login.conn_id, &value);
     value.fd = ring_socket_detach(&s->socket);
@@ -379,6 +384,10 @@ static void take_mail(struct front *f, struct lane *lane) {
         if (mail.kind == MAIL_IDENTITY) {
             tls_identity_give(f->options.identity);  // handshakes under way hold their own references
             f->options.identity = mail.identity;
+            continue;
+        }
+        if (mail.kind == MAIL_RATE) {
+            f->options.rate = mail.rate;
             continue;
         }
         CHECK(mail.kind == MAIL_PARCEL_BACK);

@@ -57,6 +57,8 @@ struct front_options {
     struct tls_identity *identity;  // NULL: plain HTTP; the front takes over the reference
     uint32_t rekey_after;           // records per key, for tests; 0: the record layer's own number
     uint64_t start_wall_s;
+    bool has_rate_config;    // then the pages tell the limit
+    struct rate_limit rate;
     uint64_t memory_bytes;  // sum of the budget, for the pages
 };
 

@@ -106,6 +106,8 @@ static void write_metrics(struct front *f, struct writer *w) {
         .max_fds = sys_fd_limit(),
         .memory_bytes = f->options.memory_bytes,
         .version = RINGRELAY_VERSION,
+        .workers_count = f->links.workers_count,
+        .rate = f->options.has_rate_config ? &f->options.rate : NULL,
     };
     metrics_write(w, f->links.metrics_blocks, f->links.metrics_count, &process);
 }

@@ -1,15 +1,16 @@
 /* mail.h - every message that crosses threads. Read this to know the concurrency of the house.
  *
- *            LOGIN                    ADOPT, GO, RELEASE, GONE, STOP
+ *            LOGIN                    ADOPT, GO, RELEASE, GONE, RATE, STOP
  *   front ----------> control -------------------------------------> worker
  *     ^                 | ^                                           |  |
  *     |  PARCEL_BACK    | |  LEFT                                     |  |
  *     +-----------------+ +-------------------------------------------+  |
  *     |  PARCEL_BACK                                                     |
  *     +------------------------------------------------------------------+
- *   main ---- STOP ----> control ---- STOP ----> front, workers;  main ---- STOP ----> office, last
+ *   main -- RATE, STOP --> control -- RATE, STOP --> front, workers;  main ---- STOP ----> office, last
  *   office ---- IDENTITY ----> front
  *   every thread ---- log lines (core/log.h) ----> office
+ *   worker <---- packets, and their memory on its way home (relay/crossing.h) ----> worker
  *
  * A login, in order: front sends LOGIN with the packed connection in a parcel. Control reserves the peer's place,
  * sends ADOPT (the worker unpacks, queues from now on, and sends the parcel back), publishes the route, tells watchers,
@@ -29,28 +30,34 @@
 #include "proto/key.h"
 #include "proto/tls_identity.h"
 #include "relay/directory.h"
+#include "relay/rate.h"
 
 enum mail_kind {
-    MAIL_LOGIN = 1,    // front -> control: parcel_idx, key
+    MAIL_LOGIN = 1,  // front -> control: parcel_idx, key, conn_id, and what watchers are told: remote, present_flags
     MAIL_PARCEL_BACK,  // control or worker -> front: parcel_idx, is_refused
-    MAIL_ADOPT,        // control -> worker: parcel_idx, where, key
-    MAIL_GO,           // control -> worker: where, conn_id
-    MAIL_RELEASE,      // control -> worker: where: the peer's place is free again
-    MAIL_GONE,         // control -> worker: key has left the region
-    MAIL_LEFT,         // worker -> control: where, conn_id
-    MAIL_IDENTITY,     // office -> front: identity: for new connections; the reference goes along
-    MAIL_STOP,         // main -> control -> front, workers; main -> office
+    MAIL_ADOPT,  // control -> worker: parcel_idx, where, key
+    MAIL_GO,  // control -> worker: where, conn_id
+    MAIL_RELEASE,  // control -> worker: where: the peer's place is free again
+    MAIL_GONE,  // control -> worker: key has left the region
+    MAIL_LEFT,  // worker -> control: where, conn_id
+    MAIL_IDENTITY,  // office -> front: identity: for new connections; the reference goes along
+    MAIL_RATE,  // main -> control -> front, workers: rate: for all connections
+    MAIL_STOP,  // main -> control -> front, workers; main -> office
 };
 
 struct mail {
     uint8_t kind;
     bool is_refused;
     uint16_t parcel_idx;
-    uint32_t reserved;
+    uint16_t remote_port;  // host order
+    uint8_t present_flags;  // derp_present_flags
+    uint8_t reserved;
     route where;
     uint64_t conn_id;
     union {
         struct node_key key;
         struct tls_identity *identity;
+        struct rate_limit rate;
     };
+    uint8_t remote_ip[16];  // v4-mapped
 };

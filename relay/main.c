@@ -17,9 +17,10 @@
 #include "relay/certs.h"
 #include "relay/config.h"
 #include "relay/keyfile.h"
+#include "relay/rateconf.h"
 #include "relay/relay.h"
 
-enum { FRONT_NICE = 10, WORKERS_DEFAULT = 1 };
+enum { FRONT_NICE = 10 };
 
 enum { EXIT_CANNOT_RUN = 1, EXIT_USAGE = 2 };
 
@@ -32,9 +33,8 @@ struct thread {
     pthread_t id;
 };
 
-static uint64_t time_until(uint64_t until_ns) {
+static uint64_t time_until(uint64_t until_ns, uint64_t now_ns) {
     if (until_ns == TIME_NEVER) return TIME_NEVER;
-    uint64_t now_ns = sys_clock_ns();
     return until_ns > now_ns ? until_ns - now_ns : 0;
 }
 
@@ -45,11 +45,14 @@ static void *thread_main(void *arg) {
     log_use_lane(part->log_lane);
     CHECK(ring_enable(part->ring) == 0);
     pthread_barrier_wait(t->all_enabled);  // a ring can be woken from here on
-    for (;;) {
-        uint64_t until_ns = part->step(part->state, sys_clock_ns());
+    for (uint64_t now_ns = sys_clock_ns();;) {
+        uint64_t until_ns = part->step(part->state, now_ns);
         if (*part->is_stopped) break;
         ring_doze(part->ring);
-        ring_wait(part->ring, part->may_sleep(part->state) ? time_until(until_ns) : 0);
+        uint64_t done_ns = sys_clock_ns();
+        stat_add(part->busy_ns, done_ns - now_ns);
+        ring_wait(part->ring, part->may_sleep(part->state) ? time_until(until_ns, done_ns) : 0);
+        now_ns = sys_clock_ns();
     }
     handshake_thread_fini();
     return NULL;
@@ -139,17 +142,31 @@ static bool prepare_tls(const struct config *config, struct relay_options *optio
     return options->front.identity != NULL;
 }
 
+static uint32_t workers_of(const struct config *config) {
+    return config->workers > 0 ? (uint32_t)config->workers : limits_workers_for(sys_cpu_count());
+}
+
+static bool load_rate(const struct config *config, struct relay_options *options, char *why) {
+    if (*config->rate_config == 0) return true;
+    if (!rateconf_load(config->rate_config, &options->rate, why)) return false;
+    options->front.rate = options->rate;
+    return true;
+}
+
 static bool prepare(const struct config *config, struct relay *relay, struct net_address *bound, char *why) {
     struct relay_options options = {
         .limits = {.connections_max = (uint32_t)config->connections_max,
-                   .workers_count = WORKERS_DEFAULT,
+                   .workers_count = workers_of(config),
                    .packet_memory_bytes = config->packet_memory_bytes},
         .ring_features = config->ring_features,
         .write_timeout_ns = (uint64_t)config->tcp_write_timeout_ns,
-        .front = {.start_wall_s = sys_wall_clock_s()},
+        .placement = config->is_spread ? PLACEMENT_SPREAD : PLACEMENT_FILL,
+        .duplicates_policy = config->disables_fighters ? DUPLICATES_DISABLE_FIGHTERS : DUPLICATES_LAST_WRITER,
+        .front = {.start_wall_s = sys_wall_clock_s(), .has_rate_config = *config->rate_config != 0},
     };
     static struct certs certs;  // why: one per process, and the office's from here on
-    bool is_fine = limits_init(&options.limits, sys_fd_limit(), why) && make_key(config, &options.front, why) &&
+    bool is_fine = limits_init(&options.limits, sys_fd_limit(), why) && load_rate(config, &options, why) &&
+                   make_key(config, &options.front, why) &&
                    (!config->is_tls || prepare_tls(config, &options, &certs, why)) &&
                    listen_all(config, &options.front, bound, why) && relay_init(relay, &options, sys_clock_ns(), why);
     key_private_wipe(&options.front.private_key);
@@ -158,14 +175,35 @@ static bool prepare(const struct config *config, struct relay *relay, struct net
 
 /* ---- running ---- */
 
-static void wait_for_end(const sigset_t *signals) {
+/* A file that is wrong changes nothing. */
+static void reload_rate(const struct config *config, struct relay *relay) {
+    struct rate_limit rate;
+    char why[RATECONF_WHY_MAX];
+    if (!rateconf_load(config->rate_config, &rate, why)) {
+        log_line(LOG_ERROR, "SIGHUP: %s; the limit stays as it is", why);
+    } else if (!relay_set_rate(relay, &rate)) {
+        log_line(LOG_WARNING, "SIGHUP: the relay is busy with the last ones; send it again");
+    } else {
+        log_line(LOG_INFO, "SIGHUP: each client may send %llu bytes/s, and %llu at once (0: no limit)",
+                 (unsigned long long)rate.bytes_per_s, (unsigned long long)rate.burst_bytes);
+    }
+}
+
+static void on_hangup(const struct config *config, struct relay *relay) {
+    if (*config->rate_config) {
+        reload_rate(config, relay);
+        return;
+    }
+    log_line(LOG_INFO, "SIGHUP: nothing to do; certificates are reloaded by themselves when their files change");
+}
+
+static void wait_for_end(const sigset_t *signals, const struct config *config, struct relay *relay) {
     int number;
-    do {
+    for (;;) {
         CHECK(sigwait(signals, &number) == 0);
-        if (number == SIGHUP)
-            log_line(LOG_INFO,
-                     "SIGHUP: nothing to do; certificates are reloaded by themselves when their files change");
-    } while (number == SIGHUP);
+        if (number != SIGHUP) break;
+        on_hangup(config, relay);
+    }
     log_line(LOG_INFO, "%s: stopping", number == SIGINT ? "SIGINT" : "SIGTERM");
 }
 
@@ -194,7 +232,7 @@ static int run(const struct config *config) {
     threads_start(&threads, &relay);
     log_line(LOG_INFO, "listening on %s (%s)", net_address_text(&bound, text),
              config->is_tls ? "TLS 1.3" : "plain HTTP: for development and tests");
-    wait_for_end(&signals);
+    wait_for_end(&signals, config, &relay);
     threads_stop(&threads, &relay);
     relay_fini(&relay);
     if (config->is_tls) handshake_fini();
@@ -204,7 +242,7 @@ static int run(const struct config *config) {
 static int print_budget(const struct config *config) {
     char why[CONFIG_WHY_MAX];
     struct limits limits = {.connections_max = (uint32_t)config->connections_max,
-                            .workers_count = WORKERS_DEFAULT,
+                            .workers_count = workers_of(config),
                             .packet_memory_bytes = config->packet_memory_bytes};
     if (!limits_init(&limits, sys_fd_limit(), why)) {
         fprintf(stderr, "ringrelayd: %s\n", why);

@@ -147,6 +147,30 @@ static void write_reasons(struct writer *w, const struct metrics *const *blocks,
     }
 }
 
+/* derper shows these only with -rate-config. */
+static void write_rate(struct writer *w, const struct metrics *const *blocks, size_t count,
+                       const struct rate_limit *rate) {
+    if (rate == NULL) return;
+    write_line(w, "derp_rate_limit_per_client_bytes_per_second %llu\n", (unsigned long long)rate->bytes_per_s);
+    write_line(w, "derp_rate_limit_per_client_burst_bytes %llu\n", (unsigned long long)rate->burst_bytes);
+    write_line(w, "derp_rate_limit_per_client_waited %llu\n",
+               (unsigned long long)sum_at(blocks, count, offsetof(struct metrics, rate_waits)));
+}
+
+/* Who has how much to do: for placement, and for the operator who wonders whether -workers is right. */
+static void write_workers(struct writer *w, const struct metrics *const *workers, size_t count) {
+    write_type(w, "ringrelay_worker_connections", "gauge");
+    for (size_t i = 0; i < count; i++) {
+        write_line(w, "ringrelay_worker_connections{worker=\"%zu\"} %llu\n", i,
+                   (unsigned long long)stat_get(&workers[i]->connections));
+    }
+    write_type(w, "ringrelay_worker_busy_seconds", "counter");
+    for (size_t i = 0; i < count; i++) {
+        write_line(w, "ringrelay_worker_busy_seconds{worker=\"%zu\"} %.3f\n", i,
+                   (double)stat_get(&workers[i]->busy_ns) / (double)NS_PER_S);
+    }
+}
+
 static void write_process(struct writer *w, const struct metrics_process *process) {
     write_type(w, "derp_current_file_descriptors", "gauge");
     write_line(w, "derp_current_file_descriptors %zu\n", process->open_fds);
@@ -172,5 +196,7 @@ void metrics_write(struct writer *w, const struct metrics *const *blocks, size_t
     write_drops(w, blocks, blocks_count, "derp_packets_dropped", offsetof(struct metrics, packets_dropped));
     write_drops(w, blocks, blocks_count, "derp_bytes_dropped", offsetof(struct metrics, bytes_dropped));
     write_reasons(w, blocks, blocks_count);
+    write_rate(w, blocks, blocks_count, process->rate);
+    write_workers(w, blocks + blocks_count - process->workers_count, process->workers_count);
     write_process(w, process);
 }

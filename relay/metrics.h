@@ -11,6 +11,7 @@
 #include "core/bytes.h"
 #include "core/stat.h"
 #include "proto/handshake.h"
+#include "relay/rate.h"
 #include "relay/reason.h"
 
 enum packet_kind { KIND_DISCO, KIND_OTHER, PACKET_KIND_COUNT };
@@ -60,7 +61,9 @@ enum packet_kind { KIND_DISCO, KIND_OTHER, PACKET_KIND_COUNT };
     X(peer_gone_lost, "ringrelay_peer_gone_lost", "counter")                          \
     X(senders_forgotten, "ringrelay_senders_forgotten", "gauge")                      \
     X(passes, "ringrelay_loop_passes", "counter")                                     \
-    X(lane_retries, "ringrelay_lane_retries", "counter")
+    X(lane_retries, "ringrelay_lane_retries", "counter")                              \
+    X(packets_crossed, "ringrelay_packets_crossed", "counter")                        \
+    X(reads_braked, "ringrelay_reads_braked", "counter")
 
 /* Histograms: X(field, name, bounds). Mesh and WebSocket rows stay zero until those are built in: dashboards made for
  * derper find every name. */
@@ -84,6 +87,8 @@ struct metrics {
     cache_aligned struct stat_counter packets_received_kind[PACKET_KIND_COUNT];
     METRICS(METRICS_FIELD)
     METRICS_HISTOGRAMS(METRICS_HISTOGRAM_FIELD)
+    struct stat_counter rate_waits;  // pauses of a connection's reading
+    struct stat_counter busy_ns;     // not asleep
     struct stat_counter queue_time_ns;  // gauge: moving average (1/10 each) over packets taken from queues
     struct stat_counter packets_dropped[DROP_REASON_COUNT][PACKET_KIND_COUNT];
     struct stat_counter bytes_dropped[DROP_REASON_COUNT][PACKET_KIND_COUNT];
@@ -107,6 +112,8 @@ struct metrics_process {
     size_t max_fds;
     uint64_t memory_bytes;  // reserved at start
     const char *version;
+    size_t workers_count;           // the last so many blocks are workers'
+    const struct rate_limit *rate;  // NULL: no -rate-config
 };
 
 /* One send carries this many relayed packets. */

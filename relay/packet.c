@@ -32,8 +32,8 @@ size_t packet_pool_footprint(size_t memory_bytes) {
            arena_cost(pages_in(memory_bytes) * sizeof(struct packet_page));
 }
 
-void packet_pool_init(struct packet_pool *pool, struct arena *arena, size_t memory_bytes) {
-    *pool = (struct packet_pool){.pages_count = (uint32_t)pages_in(memory_bytes)};
+void packet_pool_init(struct packet_pool *pool, struct arena *arena, size_t memory_bytes, uint8_t owner) {
+    *pool = (struct packet_pool){.owner = owner, .pages_count = (uint32_t)pages_in(memory_bytes)};
     CHECK(pool->pages_count > 0);
     CHECK(capacity_of(PACKET_CLASSES - 1) >= LIMIT_CHUNK_MAX);
     pool->memory = arena_take(arena, pool->pages_count * PACKET_PAGE_SIZE);
@@ -123,6 +123,8 @@ static struct packet *take_slot(struct packet_pool *pool, struct packet_page *pa
     memset(packet->relayed, 0, sizeof(packet->relayed));
     memset(packet->relayed_bytes, 0, sizeof(packet->relayed_bytes));
     packet->is_disco = false;
+    packet->flow = 0;
+    packet->owner = pool->owner;
     packet->is_taken = true;
     return packet;
 }
@@ -141,7 +143,7 @@ struct packet *packet_take(struct packet_pool *pool, size_t size) {
 }
 
 void packet_give(struct packet_pool *pool, struct packet *packet) {
-    CHECK(packet->is_taken);
+    CHECK(packet->is_taken && packet->owner == pool->owner);
     struct packet_page *page = page_of(pool, packet);
     packet->is_taken = false;
     pool->bytes_taken -= packet->slot_size;

@@ -36,7 +36,10 @@ struct packet {
     uint32_t relayed[2];  // chunks: relayed packets inside, by enum packet_kind, and their data bytes: they count
     uint32_t relayed_bytes[2];  // as sent when the kernel has taken all, as dropped when the send fails
     uint32_t slot_size;
+    uint32_t arrival;  // in a backlog: its number there
     uint8_t class_idx;
+    uint8_t owner;     // the worker whose pool it is of
+    uint8_t flow;      // of its source: backlog_flow_of
     bool is_disco;
     bool is_taken;
 };
@@ -49,6 +52,7 @@ struct packet {
 struct packet_page;
 
 struct packet_pool {
+    uint8_t owner;
     uint8_t *memory;
     struct packet_page *pages;
     uint32_t pages_count;
@@ -59,7 +63,8 @@ struct packet_pool {
 };
 
 size_t packet_pool_footprint(size_t memory_bytes);
-void packet_pool_init(struct packet_pool *pool, struct arena *arena, size_t memory_bytes);
+/* `owner` is the number of the worker whose pool it is: written into each packet, which may travel to others. */
+void packet_pool_init(struct packet_pool *pool, struct arena *arena, size_t memory_bytes, uint8_t owner);
 
 /* A packet with room for a frame of `size` <= LIMIT_CHUNK_MAX bytes at ->frame; ->size is 0. NULL when full. */
 must_use struct packet *packet_take(struct packet_pool *pool, size_t size);
@@ -67,6 +72,7 @@ must_use struct packet *packet_take(struct packet_pool *pool, size_t size);
 /* As packet_take, but only from pages that are open already: costs the common stock nothing. */
 must_use struct packet *packet_take_open(struct packet_pool *pool, size_t size);
 
+/* The packet has to be of this pool (CHECK). */
 void packet_give(struct packet_pool *pool, struct packet *packet);
 
 /* Bytes of pool the packet occupies. */

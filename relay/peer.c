@@ -4,6 +4,20 @@
 #include "relay/conn.h"
 #include "relay/worker.h"
 
+static struct conn *conn_of(struct duplicate *member) {
+    struct conn_runtime *r = container_of(member, struct conn_runtime, duplicate);
+    return container_of(r, struct conn, r);
+}
+
+struct conn *peer_active(const struct peer *peer) { return peer->conns.active ? conn_of(peer->conns.active) : NULL; }
+
+struct conn *peer_conn(const struct peer *peer, uint64_t conn_id) {
+    for (struct duplicate *member = peer->conns.members; member; member = member->next) {
+        if (conn_of(member)->v.conn_id == conn_id) return conn_of(member);
+    }
+    return NULL;
+}
+
 struct peer *peer_at(struct worker *w, route where) {
     uint32_t slot = route_slot(where);
     if (route_worker(where) != w->idx || slot >= w->peers_count) return NULL;
@@ -25,89 +39,101 @@ struct peer *peer_open(struct worker *w, route where, const struct node_key *key
 
 void peer_release(struct worker *w, struct peer *peer) {
     (void)w;
-    CHECK(peer->conns_count == 0 && queue_is_empty(&peer->queue));
+    CHECK(peer->conns.count == 0 && backlog_is_empty(&peer->backlog));
     *peer = (struct peer){.where = ROUTE_NONE};
 }
 
+/* ---- connections of one key ---- */
+
 static void count_duplicates(struct worker *w, const struct peer *peer, bool is_joining) {
     struct metrics *m = w->metrics;
-    if (is_joining && peer->conns_count >= 2) {
-        bool is_first = peer->conns_count == 2;
+    if (is_joining && peer->conns.count >= 2) {
+        bool is_first = peer->conns.count == 2;
         stat_add(&m->dup_client_keys, is_first ? 1 : 0);
         stat_add(&m->dup_client_conns, is_first ? 2 : 1);
         stat_add(&m->dup_client_conns_total, 1);
-    } else if (!is_joining && peer->conns_count >= 1) {
-        bool is_last = peer->conns_count == 1;
+    } else if (!is_joining && peer->conns.count >= 1) {
+        bool is_last = peer->conns.count == 1;
         stat_sub(&m->dup_client_keys, is_last ? 1 : 0);
         stat_sub(&m->dup_client_conns, is_last ? 2 : 1);
     }
 }
 
-void peer_join(struct worker *w, struct peer *peer, struct conn *conn) {
-    conn->r.peer = peer;
-    conn->r.peer_next = peer->conns;
-    peer->conns = conn;
-    peer->conns_count++;
-    count_duplicates(w, peer, true);
-    peer_promote(w, peer, conn);
-}
-
-static struct conn *most_recent(struct conn *conns) {
-    struct conn *best = conns;
-    for (struct conn *conn = conns; conn; conn = conn->r.peer_next) {
-        if (conn->v.activity > best->v.activity) best = conn;
-    }
-    return best;
+/* Without connections they have nowhere to go; with connections that fight, to nobody. */
+static enum drop_reason reason_without_active(const struct peer *peer) {
+    return peer->conns.count >= 2 ? DROP_DUP_CLIENT : DROP_GONE_DISCONNECTED;
 }
 
 static void drop_all(struct worker *w, struct peer *peer) {
     struct packet *packet;
-    while ((packet = queue_pop(&peer->queue)) != NULL) worker_drop(w, packet, DROP_GONE_DISCONNECTED);
+    while ((packet = backlog_pop(&peer->backlog)) != NULL) worker_drop(w, packet, reason_without_active(peer));
+}
+
+/* After the set has changed: the order of the members is part of each connection's value, and what waits goes to the
+ * active one. */
+static void settle(struct worker *w, struct peer *peer) {
+    for (struct duplicate *member = peer->conns.members; member; member = member->next) {
+        struct conn *conn = conn_of(member);
+        conn->v.activity = member->place;
+        conn->v.is_disabled = member->is_disabled;
+    }
+    struct conn *active = peer_active(peer);
+    if (active == NULL) {
+        drop_all(w, peer);
+    } else if (!backlog_is_empty(&peer->backlog)) {
+        conn_make_dirty(w, active);
+    }
+}
+
+void peer_join(struct worker *w, struct peer *peer, struct conn *conn) {
+    conn->r.peer = peer;
+    duplicates_join(&peer->conns, &conn->r.duplicate);
+    count_duplicates(w, peer, true);
+    settle(w, peer);
 }
 
 void peer_leave(struct worker *w, struct peer *peer, struct conn *conn) {
-    struct conn **at = &peer->conns;
-    while (*at != conn) at = &(*at)->r.peer_next;
-    *at = conn->r.peer_next;
+    duplicates_leave(&peer->conns, &conn->r.duplicate);
     conn->r.peer = NULL;
-    peer->conns_count--;
     count_duplicates(w, peer, false);
-    if (peer->active == conn) {
-        peer->active = most_recent(peer->conns);
-        if (peer->active) conn_make_dirty(w, peer->active);
-    }
-    if (peer->active == NULL) drop_all(w, peer);
+    settle(w, peer);
 }
 
-void peer_promote(struct worker *w, struct peer *peer, struct conn *conn) {
-    conn->v.activity = ++w->activity;
-    if (peer->active == conn) return;
-    peer->active = conn;
-    if (!queue_is_empty(&peer->queue)) conn_make_dirty(w, conn);
+void peer_note_activity(struct worker *w, struct peer *peer, struct conn *conn) {
+    if (likely(peer->conns.count == 1)) return;
+    struct conn *before = peer_active(peer);
+    duplicates_note(&peer->conns, &conn->r.duplicate, w->duplicates_policy);
+    conn->v.activity = conn->r.duplicate.place;
+    if (peer_active(peer) != before) settle(w, peer);
 }
+
+/* ---- packets ---- */
 
 /* 2 MiB fit for one destination of an idle relay; under pressure nobody may hold more than what is left for all, so
- * that n hogs come to rest at 1/(n+1) of the memory each and the last share stays free. */
-static size_t queue_bytes_max(const struct worker *w) {
-    return min_of((size_t)LIMIT_QUEUE_BYTES_MAX, worker_free_bytes(w));
+ * that n hogs come to rest at 1/(n+1) of the memory each and the last share stays free. What is left counts where the
+ * packet lies: in our own memory, or in that of the worker it came from. */
+static size_t queue_bytes_max(const struct worker *w, const struct packet *newest) {
+    bool is_ours = newest->owner == w->idx;
+    size_t left = is_ours ? worker_free_bytes(w) : crossing_free_bytes(&w->crossing, newest->owner);
+    return min_of((size_t)LIMIT_QUEUE_BYTES_MAX, left);
 }
 
 bool peer_drop_oldest(struct worker *w, struct peer *peer) {
-    struct packet *oldest = queue_pop(&peer->queue);
+    struct packet *oldest = backlog_drop(&peer->backlog);
     if (oldest) worker_drop(w, oldest, DROP_QUEUE_HEAD);
     return oldest != NULL;
 }
 
 void peer_enqueue(struct worker *w, struct peer *peer, struct packet *packet) {
-    if (peer->active == NULL) {
-        worker_drop(w, packet, DROP_GONE_DISCONNECTED);
+    struct conn *active = peer_active(peer);
+    if (active == NULL) {
+        worker_drop(w, packet, reason_without_active(peer));
         return;
     }
+    size_t bytes_max = queue_bytes_max(w, packet);
     packet->enqueued_ns = w->now_ns;
-    queue_push(&peer->queue, packet);
+    backlog_push(&peer->backlog, packet);
     struct packet *oldest;
-    while ((oldest = queue_pop_excess(&peer->queue, queue_bytes_max(w))) != NULL) {
-        worker_drop(w, oldest, DROP_QUEUE_HEAD);
-    }
-    conn_make_dirty(w, peer->active);
+    while ((oldest = backlog_pop_excess(&peer->backlog, bytes_max)) != NULL) worker_drop(w, oldest, DROP_QUEUE_HEAD);
+    conn_make_dirty(w, active);
 }

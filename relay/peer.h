@@ -1,8 +1,8 @@
 /* peer.h - a logged-in key on its worker: its connections and the packets that wait for it.
  *
  * A peer has a place, {worker, slot, generation}, which control gives out (relay/registrar.h) and the directory
- * publishes. All connections of one key are this peer's. Packets go to the active one, which is the one that wrote
- * last; the others stay open, are read and get their own control frames (docs/derp.md, "Duplicate connections").
+ * publishes. All connections of one key are this peer's. Packets go to the active one (relay/duplicates.h); the others
+ * stay open, are read and get their own control frames (docs/derp.md, "Duplicate connections").
  *
  *    (free) --first ADOPT--> used, 1..n connections --last connection ends--> used, none --RELEASE--> (free)
  *                                      ^------------------ADOPT-----------------'
@@ -13,8 +13,9 @@
 
 #include "core/base.h"
 #include "proto/key.h"
+#include "relay/backlog.h"
 #include "relay/directory.h"
-#include "relay/queue.h"
+#include "relay/duplicates.h"
 
 struct conn;
 struct worker;
@@ -22,10 +23,8 @@ struct worker;
 struct peer {
     struct node_key key;
     route where;  // ROUTE_NONE: this place is free
-    struct queue queue;
-    struct conn *active;  // NULL: no connections
-    struct conn *conns;   // through conn->peer_next
-    uint32_t conns_count;
+    struct backlog backlog;
+    struct duplicates conns;
 };
 
 /* The peer at `where`, or NULL when that place has another generation or is free. */
@@ -40,14 +39,21 @@ void peer_release(struct worker *w, struct peer *peer);
 /* A connection joins as the newest: it becomes the active one. */
 void peer_join(struct worker *w, struct peer *peer, struct conn *conn);
 
-/* A connection leaves. The most recently active of the rest takes over; with none left, what waits is dropped. */
+/* A connection leaves. With none left, or none active, what waits is dropped. */
 void peer_leave(struct worker *w, struct peer *peer, struct conn *conn);
 
-/* `conn` has written: it is the active one from here on. */
-void peer_promote(struct worker *w, struct peer *peer, struct conn *conn);
+/* `conn` has sent a frame, which may change who is the active one. */
+void peer_note_activity(struct worker *w, struct peer *peer, struct conn *conn);
 
-/* Memory is short: the oldest of this peer's packets goes. False when none waits. */
+/* The connection of this peer with that number, or NULL. */
+struct conn *peer_conn(const struct peer *peer, uint64_t conn_id);
+
+/* The connection that gets the packets; NULL when there is none, or all are disabled. */
+struct conn *peer_active(const struct peer *peer);
+
+/* Memory is short: the oldest packet of whoever has most waiting here goes. False when none waits. */
 bool peer_drop_oldest(struct worker *w, struct peer *peer);
 
-/* Queues a packet, which is the peer's from here on; the oldest leave when the bound is reached. */
+/* Queues a packet, which is the peer's from here on; the oldest leave when the bound is reached. Its frame is a
+ * RecvPacket, its memory any worker's. */
 void peer_enqueue(struct worker *w, struct peer *peer, struct packet *packet);

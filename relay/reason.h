@@ -20,7 +20,8 @@
     X(DUP_CLIENT, "dup_client", "several connections of the key, none of them active")   \
     X(POOL_EMPTY, "pool_empty", "no packet memory left on the worker")                   \
     X(LANE_FULL, "lane_full", "the destination's worker does not keep up")               \
-    X(STALE_ROUTE, "stale_route", "destination left while the packet was on its way")
+    X(STALE_ROUTE, "stale_route", "destination moved while the packet was on its way")   \
+    X(QUEUE_AGE, "queue_age", "waited for ten seconds")
 
 #define CLOSE_REASONS(X)                                                                     \
     X(EOF, "eof", "the client closed")                                                       \

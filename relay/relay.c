@@ -16,7 +16,7 @@ enum {
 static uint32_t items_for(uint64_t most) { return (uint32_t)power_of_two_above(most); }
 
 /* LEFT: one per connection of the worker. */
-static uint32_t left_items(const struct limits *limits) { return items_for(limits->connections_max); }
+static uint32_t left_items(const struct limits *limits) { return items_for(limits_connections_per_worker(limits)); }
 
 static size_t lane_cost(uint32_t items) {
     return arena_cost(sizeof(struct lane)) + arena_cost(lane_storage_size(items, sizeof(struct mail)));
@@ -54,7 +54,8 @@ static struct ring_options ring_options_of(const struct relay_options *options, 
     struct ring_options ring = {
         .features_allowed = options->ring_features, .submissions_max = 64, .completions_max = 1024};
     if (thread_idx == THREAD_FRONT || thread_idx >= THREAD_WORKERS) {
-        uint32_t sockets = thread_idx == THREAD_FRONT ? LIMIT_SESSIONS_ALL : options->limits.connections_max;
+        uint32_t sockets =
+            thread_idx == THREAD_FRONT ? LIMIT_SESSIONS_ALL : limits_connections_per_worker(&options->limits);
         ring.submissions_max = LIMIT_SUBMISSIONS;
         /* A receive and a send per socket, and the wake-ups of the other threads. */
         ring.completions_max = (unsigned)power_of_two_above(2 * sockets + 256);
@@ -80,20 +81,27 @@ static bool open_rings(struct relay *relay, char *why) {
 
 static struct worker_options worker_options_of(const struct limits *limits, uint32_t idx) {
     return (struct worker_options){.idx = idx,
-                                   .peers_max = limits->connections_max,
-                                   .conns_max = limits->connections_max,
+                                   .peers_max = limits_connections_per_worker(limits),
+                                   .conns_max = limits_connections_per_worker(limits),
                                    .packet_memory_bytes = limits->packet_memory_bytes};
 }
 
-/* Every place of every worker may be taken. */
-static uint32_t keys_max(const struct limits *limits) { return limits->connections_max * limits->workers_count; }
+static struct registrar_options places_of(const struct relay_options *options) {
+    uint32_t per_worker = limits_connections_per_worker(&options->limits);
+    return (struct registrar_options){.workers_count = options->limits.workers_count,
+                                      .places_count = per_worker,
+                                      .conns_max = per_worker,
+                                      .conns_total_max = options->limits.connections_max,
+                                      .placement = options->placement};
+}
 
 static size_t shared_footprint(const struct limits *limits) {
     uint32_t threads = THREAD_WORKERS + limits->workers_count;
-    return lanes_footprint(limits) + directory_footprint(keys_max(limits)) +
+    return lanes_footprint(limits) + directory_footprint(limits->connections_max) +
            threads * (arena_cost(sizeof(struct metrics)) + arena_cost(sizeof(struct log_lane)) +
                       arena_cost(log_lane_storage_size())) +
-           limits->workers_count * arena_cost(sizeof(struct worker));
+           limits->workers_count * arena_cost(sizeof(struct worker)) +
+           crossing_stations_footprint(limits->workers_count);
 }
 
 static void add_row(struct budget_row *rows, size_t *count, const char *part, const char *what, uint64_t n,
@@ -107,12 +115,13 @@ size_t relay_budget(const struct limits *limits, struct budget_row rows[BUDGET_R
     struct ring_options front_ring = ring_options_of(&options, THREAD_FRONT);
     struct ring_options worker_ring = ring_options_of(&options, THREAD_WORKERS);
     struct ring_options small_ring = ring_options_of(&options, THREAD_CONTROL);
-    uint64_t workers = limits->workers_count, conns = limits->connections_max;
+    struct registrar_options places = places_of(&options);
+    uint64_t workers = limits->workers_count, conns = limits_connections_per_worker(limits);
     size_t n = 0;
     add_row(rows, &n, "worker", "packets: queues, chunks", workers, packet_pool_footprint(limits->packet_memory_bytes),
             "-packet-memory per worker");
     add_row(rows, &n, "worker", "connections", workers, pool_footprint((uint32_t)conns, sizeof(struct conn)),
-            "-max-connections");
+            workers == 1 ? "-max-connections" : "-max-connections: twice a worker's share, and 512");
     add_row(rows, &n, "worker", "peers", workers, arena_cost(conns * sizeof(struct peer)),
             "one per connection at most");
     add_row(rows, &n, "worker", "who received from whom", workers, senders_footprint((uint32_t)conns * 4),
@@ -122,7 +131,7 @@ size_t relay_budget(const struct limits *limits, struct budget_row rows[BUDGET_R
     add_row(rows, &n, "front", "sessions, logins, parcels", 1, front_footprint(),
             "512 sessions (and 256 closing), 8 large buffers, 128 parcels");
     add_row(rows, &n, "front", "ring and receive buffers", 1, ring_footprint(&front_ring), "as a worker's");
-    add_row(rows, &n, "control", "books and presence", 1, control_footprint((uint32_t)workers, (uint32_t)conns),
+    add_row(rows, &n, "control", "books and presence", 1, control_footprint(&places),
             "one place per connection and worker");
     add_row(rows, &n, "control", "ring", 1, ring_footprint(&small_ring), "wake-ups only");
     add_row(rows, &n, "office", "ring", 1, ring_footprint(&small_ring), "wake-ups only");
@@ -158,9 +167,10 @@ void relay_budget_print(const struct limits *limits) {
 static size_t arena_size_of(const struct relay *relay, uint32_t thread_idx) {
     const struct limits *limits = &relay->options.limits;
     struct worker_options worker = worker_options_of(limits, 0);
+    struct registrar_options places = places_of(&relay->options);
     switch (thread_idx) {
         case THREAD_FRONT: return front_footprint();
-        case THREAD_CONTROL: return control_footprint(limits->workers_count, limits->connections_max);
+        case THREAD_CONTROL: return control_footprint(&places);
         case THREAD_OFFICE: return CACHE_LINE_SIZE;
         default: return worker_footprint(&worker);
     }
@@ -219,9 +229,11 @@ static void make_control(struct relay *relay) {
         links.from_workers[i] = relay->worker_to_control[i];
         links.to_workers[i] = relay->control_to_worker[i];
         links.worker_rings[i] = relay->rings[THREAD_WORKERS + i];
+        links.worker_metrics[i] = relay->metrics[THREAD_WORKERS + i];
     }
-    control_init(&relay->control, &relay->arenas[THREAD_CONTROL], limits->connections_max, limits->connections_max,
-                 &relay->directory, &links, relay->rings[THREAD_CONTROL], relay->metrics[THREAD_CONTROL]);
+    struct registrar_options places = places_of(&relay->options);
+    control_init(&relay->control, &relay->arenas[THREAD_CONTROL], &places, &relay->directory, &links,
+                 relay->rings[THREAD_CONTROL], relay->metrics[THREAD_CONTROL]);
 }
 
 static void make_office(struct relay *relay, uint64_t now_ns) {
@@ -238,6 +250,8 @@ static void make_worker(struct relay *relay, uint32_t idx, uint64_t now_ns) {
     uint32_t thread_idx = THREAD_WORKERS + idx;
     struct worker_options options = worker_options_of(&relay->options.limits, idx);
     options.write_timeout_ns = relay->options.write_timeout_ns;
+    options.duplicates_policy = relay->options.duplicates_policy;
+    options.rate = relay->options.rate;
     struct worker_links links = {.from_control = relay->control_to_worker[idx],
                                  .to_control = relay->worker_to_control[idx],
                                  .to_front = relay->worker_to_front[idx],
@@ -247,7 +261,10 @@ static void make_worker(struct relay *relay, uint32_t idx, uint64_t now_ns) {
                                  .parcels = relay->front.parcels.parcels,
                                  .directory = &relay->directory,
                                  .epoch = &relay->epoch,
-                                 .epoch_idx = idx};
+                                 .epoch_idx = idx,
+                                 .stations = relay->stations,
+                                 .worker_rings = &relay->rings[THREAD_WORKERS],
+                                 .workers_count = relay->options.limits.workers_count};
     relay->workers[idx] = arena_take(&relay->shared, sizeof(struct worker));
     worker_init(relay->workers[idx], &relay->arenas[thread_idx], &options, &links, relay->rings[thread_idx],
                 relay->metrics[thread_idx], &relay->rngs[thread_idx], now_ns);
@@ -267,10 +284,12 @@ bool relay_init(struct relay *relay, const struct relay_options *options, uint64
     make_lanes(relay);
     make_thread_states(relay);
     epoch_init(&relay->epoch, limits->workers_count);
-    directory_init(&relay->directory, &relay->shared, keys_max(limits), &relay->epoch, &relay->rngs[THREAD_CONTROL]);
+    directory_init(&relay->directory, &relay->shared, limits->connections_max, &relay->epoch,
+                   &relay->rngs[THREAD_CONTROL]);
     make_front(relay, now_ns);
     make_control(relay);
     make_office(relay, now_ns);
+    relay->stations = arena_take(&relay->shared, limits->workers_count * sizeof(struct crossing_station));
     for (uint32_t i = 0; i < limits->workers_count; i++) make_worker(relay, i, now_ns);
     seal_memory(relay);
     return true;
@@ -287,31 +306,55 @@ static bool sleep_control(void *state) { return control_may_sleep(state); }
 static bool sleep_office(void *state) { return office_may_sleep(state); }
 static bool sleep_worker(void *state) { return worker_may_sleep(state); }
 
-struct relay_part relay_part_at(struct relay *relay, uint32_t thread_idx) {
-    struct ring *ring = relay->rings[thread_idx];
-    struct log_lane *lane = relay->log_lanes[thread_idx];
-    switch (thread_idx) {
-        case THREAD_FRONT:
-            return (struct relay_part){"front", &relay->front, step_front, sleep_front, &relay->front.is_stopped,
-                                       ring,    lane};
-        case THREAD_CONTROL:
-            return (struct relay_part){
-                "control", &relay->control, step_control, sleep_control, &relay->control.is_stopped, ring, lane};
-        case THREAD_OFFICE:
-            return (struct relay_part){
-                "office", &relay->office, step_office, sleep_office, &relay->office.is_stopped, ring, lane};
-        default: break;
-    }
-    struct worker *worker = relay->workers[thread_idx - THREAD_WORKERS];
-    return (struct relay_part){"worker", worker, step_worker, sleep_worker, &worker->is_stopped, ring, lane};
+static struct relay_part part_of(struct relay *relay, uint32_t thread_idx, const char *name, void *state,
+                                 uint64_t (*step)(void *, uint64_t), bool (*may_sleep)(void *),
+                                 const bool *is_stopped) {
+    struct relay_part part = {.state = state,
+                              .step = step,
+                              .may_sleep = may_sleep,
+                              .is_stopped = is_stopped,
+                              .ring = relay->rings[thread_idx],
+                              .log_lane = relay->log_lanes[thread_idx],
+                              .busy_ns = &relay->metrics[thread_idx]->busy_ns};
+    snprintf(part.name, sizeof(part.name), "%s", name);
+    return part;
 }
 
-/* ---- stopping ---- */
+struct relay_part relay_part_at(struct relay *relay, uint32_t thread_idx) {
+    struct front *f = &relay->front;
+    struct control *c = &relay->control;
+    struct office *o = &relay->office;
+    switch (thread_idx) {
+        case THREAD_FRONT: return part_of(relay, thread_idx, "front", f, step_front, sleep_front, &f->is_stopped);
+        case THREAD_CONTROL:
+            return part_of(relay, thread_idx, "control", c, step_control, sleep_control, &c->is_stopped);
+        case THREAD_OFFICE: return part_of(relay, thread_idx, "office", o, step_office, sleep_office, &o->is_stopped);
+        default: break;
+    }
+    struct worker *w = relay->workers[thread_idx - THREAD_WORKERS];
+    char name[16];
+    snprintf(name, sizeof(name), "worker-%u", w->idx);
+    return part_of(relay, thread_idx, name, w, step_worker, sleep_worker, &w->is_stopped);
+}
 
-static void mail_stop(struct relay *relay, struct lane *lane, enum relay_thread thread) {
-    if (!lane_push(lane, &(struct mail){.kind = MAIL_STOP})) return;  // told several times already
+/* ---- telling control ---- */
+
+static bool mail_from_main(struct relay *relay, struct lane *lane, enum relay_thread thread, const struct mail *mail) {
+    if (!lane_push(lane, mail)) return false;
     lane_flush(lane);
     ring_wake(relay->main_ring, relay->rings[thread]);
+    return true;
+}
+
+bool relay_set_rate(struct relay *relay, const struct rate_limit *rate) {
+    if (lane_room(relay->main_to_control) <= 1) return false;  // the last place is for STOP
+    return mail_from_main(relay, relay->main_to_control, THREAD_CONTROL,
+                          &(struct mail){.kind = MAIL_RATE, .rate = *rate});
+}
+
+/* A full lane means that it was told already. */
+static void mail_stop(struct relay *relay, struct lane *lane, enum relay_thread thread) {
+    (void)mail_from_main(relay, lane, thread, &(struct mail){.kind = MAIL_STOP});
 }
 
 void relay_stop(struct relay *relay) { mail_stop(relay, relay->main_to_control, THREAD_CONTROL); }

@@ -33,6 +33,9 @@ struct relay_options {
     struct certs *certs;  // NULL: no TLS; the office's from relay_init on
     unsigned ring_features;
     uint64_t write_timeout_ns;
+    enum placement placement;
+    enum duplicates_policy duplicates_policy;
+    struct rate_limit rate;  // of each client at the start; also in `front`, for the pages
     uint64_t rng_seed;  // for simulation; 0: the system's generator
 };
 
@@ -54,6 +57,7 @@ struct relay {
     struct lane *control_to_worker[LIMIT_WORKERS_MAX];
     struct lane *worker_to_control[LIMIT_WORKERS_MAX];
     struct lane *worker_to_front[LIMIT_WORKERS_MAX];
+    struct crossing_station *stations;  // of the workers
     struct epoch epoch;
     struct directory directory;
     struct front front;
@@ -85,13 +89,14 @@ void relay_budget_print(const struct limits *limits);
 
 /* One part's body: `step` until *is_stopped, waiting in between while `may_sleep`. */
 struct relay_part {
-    const char *name;
+    char name[16];
     void *state;
     uint64_t (*step)(void *state, uint64_t now_ns);
     bool (*may_sleep)(void *state);
     const bool *is_stopped;
     struct ring *ring;
     struct log_lane *log_lane;
+    struct stat_counter *busy_ns;  // whoever runs the part adds how long its steps took
 };
 
 /* ---- the house ---- */
@@ -104,6 +109,10 @@ must_use bool relay_init(struct relay *relay, const struct relay_options *option
 
 /* The part with this thread number, idx < threads_count. */
 struct relay_part relay_part_at(struct relay *relay, uint32_t thread_idx);
+
+/* From here on each client, also one that is connected, may send so much. By the thread that owns main_ring. False when
+ * that cannot be mailed now: control has not taken the last ones. */
+must_use bool relay_set_rate(struct relay *relay, const struct rate_limit *rate);
 
 /* Mails STOP to control, which passes it on to front and workers. By the thread that owns main_ring. */
 void relay_stop(struct relay *relay);

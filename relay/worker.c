@@ -2,6 +2,7 @@
 
 #include "core/check.h"
 #include "relay/conn.h"
+#include "relay/forward.h"
 
 /* An eighth of the pages is kept for output chunks: when queues have eaten everything else, sending must go on. */
 enum { CHUNK_SHARE = 8 };
@@ -26,13 +27,18 @@ void worker_init(struct worker *w, struct arena *arena, const struct worker_opti
     w->links = *links;
     w->directory = links->directory;
     w->write_timeout_ns = options->write_timeout_ns;
-    packet_pool_init(&w->packets, arena, options->packet_memory_bytes);
+    w->duplicates_policy = options->duplicates_policy;
+    w->rate = options->rate;
+    packet_pool_init(&w->packets, arena, options->packet_memory_bytes, (uint8_t)options->idx);
+    crossing_init(&w->crossing, options->idx, links->workers_count, options->packet_memory_bytes, links->stations, ring,
+                  links->worker_rings);
     w->chunk_pages = w->packets.pages_count / CHUNK_SHARE;
     pool_init(&w->conns, arena, options->conns_max, sizeof(struct conn));
     w->peers_count = options->peers_max;
     w->peers = arena_take(arena, options->peers_max * sizeof(struct peer));
     senders_init(&w->senders, arena, options->conns_max * 4, rng);
     wheel_init(&w->wheel, now_ns);
+    rng_bytes(rng, w->source_secret, sizeof(w->source_secret));
 }
 
 void worker_fini(struct worker *w) {
@@ -83,6 +89,9 @@ static struct packet *take_unreserved(struct worker *w, size_t size) {
 /* Who sends the beginning of something and never the end holds memory for nothing, as long as nobody else needs it. */
 struct packet *worker_take_packet(struct worker *w, size_t size) {
     struct packet *packet = take_unreserved(w, size);
+    if (likely(packet != NULL)) return packet;
+    crossing_collect(&w->crossing, &w->packets);
+    packet = take_unreserved(w, size);
     struct conn *holder = w->holder_oldest;
     for (int tries = 0; packet == NULL && holder && tries < GIVE_UP_MAX; tries++) {
         struct conn *next = holder->r.holder_newer;
@@ -93,9 +102,17 @@ struct packet *worker_take_packet(struct worker *w, size_t size) {
     return packet;
 }
 
+void worker_give(struct worker *w, struct packet *packet) {
+    if (likely(packet->owner == w->idx)) {
+        packet_give(&w->packets, packet);
+    } else {
+        crossing_send_home(&w->crossing, packet);
+    }
+}
+
 void worker_drop(struct worker *w, struct packet *packet, enum drop_reason reason) {
     metrics_drop(w->metrics, reason, packet->is_disco, packet->size - DERP_SEND_HEAD_SIZE);
-    packet_give(&w->packets, packet);
+    worker_give(w, packet);
 }
 
 /* Lanes out of a worker are as long as what can be under way (relay/mail.h), so a full one is a bug. */
@@ -126,8 +143,7 @@ static void on_adopt(struct worker *w, const struct mail *mail) {
 /* The connection of a GO may have ended in between only through a stop, and then nobody cares. */
 static void on_go(struct worker *w, const struct mail *mail) {
     struct peer *peer = peer_at(w, mail->where);
-    struct conn *conn = peer ? peer->conns : NULL;
-    while (conn && conn->v.conn_id != mail->conn_id) conn = conn->r.peer_next;
+    struct conn *conn = peer ? peer_conn(peer, mail->conn_id) : NULL;
     if (conn == NULL || conn->r.is_closing) return;
     conn->r.start_next = w->to_start;
     w->to_start = conn;
@@ -147,12 +163,22 @@ static void on_gone(struct worker *w, const struct mail *mail) {
     }
 }
 
+/* Everybody starts over with a full bucket, as with derper. */
+static void on_rate(struct worker *w, const struct rate_limit *rate) {
+    w->rate = *rate;
+    for (uint32_t slot = 0; slot < w->conns.count; slot++) {
+        struct conn *conn = pool_at(&w->conns, slot);
+        if (conn) conn_set_rate(w, conn);
+    }
+}
+
 static void on_mail(struct worker *w, const struct mail *mail) {
     switch ((enum mail_kind)mail->kind) {
         case MAIL_ADOPT: on_adopt(w, mail); return;
         case MAIL_GO: on_go(w, mail); return;
         case MAIL_RELEASE: on_release(w, mail); return;
         case MAIL_GONE: on_gone(w, mail); return;
+        case MAIL_RATE: on_rate(w, &mail->rate); return;
         case MAIL_STOP: w->is_stopped = true; return;
         case MAIL_LOGIN:
         case MAIL_PARCEL_BACK:
@@ -179,7 +205,17 @@ void worker_take_mail(struct worker *w) {
     while (lane_pop(w->links.from_control, &mail)) on_mail(w, &mail);
 }
 
-/* Starting parses what came behind the login, whose destinations may bring more to start. */
+static void phase_arrivals(struct worker *w) {
+    struct packet *packet = crossing_take(&w->crossing);
+    while (packet) {
+        struct packet *next = crossing_next(packet);
+        forward_from_worker(w, packet);
+        packet = next;
+    }
+}
+
+/* Behind all that may take mail. Starting parses what came behind the login, whose destinations may bring more to
+ * start. */
 static void phase_start(struct worker *w) {
     struct conn *conn;
     while ((conn = w->to_start) != NULL) {
@@ -193,12 +229,20 @@ static void phase_start(struct worker *w) {
 static void phase_timers(struct worker *w) {
     struct wheel_timer *timer;
     while ((timer = wheel_pop(&w->wheel, w->now_ns)) != NULL) {
-        if (timer->kind == CONN_TIMER_KEEPALIVE) {
-            struct conn_runtime *r = container_of(timer, struct conn_runtime, keepalive_timer);
-            conn_on_keepalive_timer(w, container_of(r, struct conn, r));
-        } else {
-            struct conn_runtime *r = container_of(timer, struct conn_runtime, write_timer);
-            conn_on_write_timer(w, container_of(r, struct conn, r));
+        struct conn_runtime *r;
+        switch ((enum conn_timer)timer->kind) {
+            case CONN_TIMER_KEEPALIVE:
+                r = container_of(timer, struct conn_runtime, keepalive_timer);
+                conn_on_keepalive_timer(w, container_of(r, struct conn, r));
+                break;
+            case CONN_TIMER_WRITE:
+                r = container_of(timer, struct conn_runtime, write_timer);
+                conn_on_write_timer(w, container_of(r, struct conn, r));
+                break;
+            case CONN_TIMER_READ:
+                r = container_of(timer, struct conn_runtime, read_timer);
+                conn_on_read_timer(w, container_of(r, struct conn, r));
+                break;
         }
     }
 }
@@ -224,22 +268,36 @@ static void flush_lanes(struct worker *w) {
     if (log_flush()) ring_wake(w->ring, w->links.office_ring);
 }
 
+/* Who found no chunk tries again soon; packets of ours that are away are looked for now and then. */
+static uint64_t next_pass_ns(const struct worker *w) {
+    if (w->dirty) return w->now_ns + NS_PER_MS;
+    uint64_t next_ns = wheel_next_ns(&w->wheel);
+    return w->crossing.away ? min_of(next_ns, w->now_ns + CROSSING_COLLECT_NS) : next_ns;
+}
+
 uint64_t worker_step(struct worker *w, uint64_t now_ns) {
     epoch_enter(w->links.epoch, w->links.epoch_idx);
     w->now_ns = now_ns;
+    w->pass++;
+    crossing_collect(&w->crossing, &w->packets);
+    crossing_publish_free(&w->crossing, worker_free_bytes(w));
     phase_events(w);
     worker_take_mail(w);
+    phase_arrivals(w);
     phase_start(w);
+    crossing_flush_out(&w->crossing);
     phase_timers(w);
     phase_flush(w);
+    crossing_flush_home(&w->crossing);
+    crossing_publish_free(&w->crossing, worker_free_bytes(w));
     flush_lanes(w);
     stat_add(&w->metrics->passes, 1);
     stat_set(&w->metrics->packet_memory_bytes, w->packets.bytes_taken);
     stat_set(&w->metrics->senders_forgotten, w->senders.forgotten);
-    return w->dirty ? now_ns + NS_PER_MS : wheel_next_ns(&w->wheel);
+    return next_pass_ns(w);
 }
 
 bool worker_may_sleep(struct worker *w) {
     epoch_leave(w->links.epoch, w->links.epoch_idx);
-    return !lane_has_mail(w->links.from_control);
+    return !lane_has_mail(w->links.from_control) && !crossing_has_mail(&w->crossing);
 }

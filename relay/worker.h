@@ -3,6 +3,8 @@
  * One pass (worker_step): collect completions and handle them, take mail, fire timers, flush what became dirty. It
  * never waits, never allocates, never logs per event, never touches a file. The caller decides how to wait.
  *
+ * Packets for peers of other workers leave by relay/crossing.h, and others' arrive by it.
+ *
  * Threads: one per worker; worker_init runs on the boot thread before. Everything in struct worker is thread-local
  * except what is marked. Memory: one arena of worker_footprint bytes.
  */
@@ -17,12 +19,15 @@
 #include "core/ring.h"
 #include "core/rng.h"
 #include "core/wheel.h"
+#include "relay/crossing.h"
 #include "relay/directory.h"
+#include "relay/duplicates.h"
 #include "relay/mail.h"
 #include "relay/metrics.h"
 #include "relay/packet.h"
 #include "relay/parcel.h"
 #include "relay/peer.h"
+#include "relay/rate.h"
 #include "relay/senders.h"
 
 /* What a worker needs to know of the rest of the house; all of it outlives the worker. */
@@ -37,6 +42,9 @@ struct worker_links {
     const struct directory *directory;
     struct epoch *epoch;
     unsigned epoch_idx;
+    struct crossing_station *stations;  // of all workers: relay/crossing.h
+    struct ring *const *worker_rings;
+    uint32_t workers_count;
 };
 
 struct worker_options {
@@ -45,12 +53,16 @@ struct worker_options {
     uint32_t conns_max;
     size_t packet_memory_bytes;
     uint64_t write_timeout_ns;  // without progress; 0: none
+    enum duplicates_policy duplicates_policy;
+    struct rate_limit rate;
 };
 
 struct worker {
     uint32_t idx;
     uint64_t now_ns;
-    uint64_t activity;          // counts frames of duplicates and joins: orders connections of one key
+    uint64_t pass;              // number of this pass
+    uint8_t source_secret[16];  // hashes sources to flows: clients choose their keys
+    struct rate_limit rate;     // what each client may send
     struct metrics *metrics;    // published
     struct ring *ring;
     struct rng *rng;
@@ -61,6 +73,7 @@ struct worker {
     struct peer *peers;
     uint32_t peers_count;
     struct senders senders;
+    struct crossing crossing;
     struct conn *to_start;  // GO has come; started after the mail, so that starting may itself ask for mail
     struct conn *dirty;
     struct conn *holder_oldest;  // connections with an incomplete frame or record: the first to go when memory is short
@@ -69,6 +82,7 @@ struct worker {
     const struct directory *directory;
     struct worker_links links;
     uint64_t write_timeout_ns;
+    enum duplicates_policy duplicates_policy;
     bool has_mail_for_control;
     bool has_mail_for_front;
     bool is_stopped;
@@ -96,6 +110,9 @@ must_use bool worker_may_sleep(struct worker *w);
 /* A packet for a frame of `size` bytes, from what is not reserved for chunks. When there is none, the connections that
  * have held an incomplete frame or record for longest give it up. NULL when that does not help. */
 must_use struct packet *worker_take_packet(struct worker *w, size_t size);
+
+/* A packet is done with: back to the pool, or on its way home to the worker it is of. */
+void worker_give(struct worker *w, struct packet *packet);
 
 /* Counts a relayed packet as dropped and gives it back. */
 void worker_drop(struct worker *w, struct packet *packet, enum drop_reason reason);

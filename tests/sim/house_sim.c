@@ -139,7 +139,7 @@ static void check_conns_at_rest(const struct worker *w) {
         if (conn->r.has_parcel) sim_fail("connection %u keeps its parcel", slot);
         if (conn->r.sending || conn->r.urgent.count || conn->r.is_dirty) sim_fail("connection %u does not send", slot);
         if (conn->r.socket.in_flight != 1) sim_fail("connection %u does not only read", slot);
-        if (conn->r.peer->queue.count) sim_fail("connection %u: packets wait for nothing", slot);
+        if (conn->r.peer->backlog.count) sim_fail("connection %u: packets wait for nothing", slot);
     }
 }
 

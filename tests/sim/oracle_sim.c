@@ -74,8 +74,8 @@ static void judge(struct oracle *oracle, uint32_t client, uint32_t src, const st
     if (record->size != recv->data_size) sim_fail("packet %u has %zu bytes", number, recv->data_size);
     fill(scratch, record->size, number, record->is_disco);
     if (memcmp(scratch, recv->data, record->size) != 0) sim_fail("packet %u was altered", number);
-    if (to->newest_from[record->client] > number) sim_fail("packet %u was overtaken", number);
-    to->newest_from[record->client] = number + 1;
+    if (to->newest_from[record->client][record->is_disco] > number) sim_fail("packet %u was overtaken", number);
+    to->newest_from[record->client][record->is_disco] = number + 1;
     record->is_delivered = true;
 }
 

@@ -33,7 +33,7 @@ struct oracle_record {
 
 struct oracle_client {
     uint32_t key;
-    uint32_t newest_from[ORACLE_CLIENTS];  // record number + 1 of the last packet of each sender
+    uint32_t newest_from[ORACLE_CLIENTS][2];  // record number + 1 of the last packet of each sender
     uint32_t heard_all[ORACLE_KEYS];  // packets of the key, ever, and PeerGones
     uint32_t told_all[ORACLE_KEYS];
     bool has_heard[ORACLE_KEYS];  // packets of the key, since the last PeerGone

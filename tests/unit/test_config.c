@@ -59,6 +59,10 @@ static void test_defaults(void **state) {
     assert_int_equal(config.connections_max, 0);
     assert_int_equal(config.packet_memory_bytes, 64 << 20);
     assert_int_equal(config.ring_features, RING_FEATURES_ALL);
+    assert_string_equal(config.rate_config, "");
+    assert_int_equal(config.workers, 0);
+    assert_false(config.is_spread);
+    assert_false(config.disables_fighters);
 }
 
 static void test_the_four_forms_of_a_value(void **state) {
@@ -236,6 +240,53 @@ static void test_numbers_and_sizes(void **state) {
     assert_wrong("such as 64m", "-dev", "-packet-memory=");
 }
 
+static void test_workers(void **state) {
+    (void)state;
+    assert_fine("-dev", "-workers=0");
+    assert_int_equal(config.workers, 0);
+    assert_fine("-dev", "-workers", "1");
+    assert_int_equal(config.workers, 1);
+    assert_fine("-dev", "-workers=64");
+    assert_int_equal(config.workers, 64);
+    assert_wrong("-workers takes a number from 0 to 64", "-dev", "-workers=65");
+    assert_wrong("-workers takes a number from 0 to 64", "-dev", "-workers=-1");
+    assert_wrong("-workers takes a number from 0 to 64", "-dev", "-workers=4294967297");
+    assert_wrong("invalid value \"all\" for flag -workers: it takes a number", "-dev", "-workers=all");
+    assert_wrong("needs an argument: -workers", "-dev", "-workers");
+}
+
+static void test_placement(void **state) {
+    (void)state;
+    assert_fine("-dev", "-placement=spread");
+    assert_true(config.is_spread);
+    assert_fine("-dev", "-placement", "spread", "-placement", "fill");
+    assert_false(config.is_spread);
+    assert_wrong("-placement=even is not known: it takes fill or spread", "-dev", "-placement=even");
+    assert_wrong("fill or spread", "-dev", "-placement=");
+    assert_wrong("fill or spread", "-dev", "-placement=Spread");
+    assert_wrong("fill or spread", "-dev", "-placement=fill|spread");
+}
+
+static void test_duplicates(void **state) {
+    (void)state;
+    assert_fine("-dev", "-duplicates=disable-fighters");
+    assert_true(config.disables_fighters);
+    assert_fine("-dev", "-duplicates", "disable-fighters", "-duplicates", "last-writer");
+    assert_false(config.disables_fighters);
+    assert_wrong("-duplicates=none is not known: it takes last-writer or disable-fighters", "-dev", "-duplicates=none");
+    assert_wrong("last-writer or disable-fighters", "-dev", "-duplicates=");
+    assert_wrong("last-writer or disable-fighters", "-dev", "-duplicates=disable-fighter");
+    assert_wrong("-placement", "-dev", "-placement=x", "-duplicates=disable-fighters");
+}
+
+static void test_rate_config(void **state) {
+    (void)state;
+    assert_fine("-dev", "-rate-config", "/etc/rate.json");
+    assert_string_equal(config.rate_config, "/etc/rate.json");
+    assert_fine("-dev", "-rate-config=/etc/rate.json", "-rate-config=");
+    assert_string_equal(config.rate_config, "");
+}
+
 static void test_log_levels(void **state) {
     (void)state;
     assert_fine("-dev", "-log-level=debug");
@@ -291,7 +342,7 @@ static const struct derper_flag {
     {"socket", "", "/run/tailscaled.sock", false, false},
     {"accept-connection-limit", "+Inf", "10", false, false},
     {"accept-connection-burst", "9223372036854775807", "10", false, false},
-    {"rate-config", "", "/etc/rate.json", false, false},
+    {"rate-config", "", "/etc/rate.json", false, true},
     {"ace", "false", "true", true, false},
     {"disallow-app-names", "", "app", false, false},
 };
@@ -468,6 +519,10 @@ int main(void) {
         cmocka_unit_test(test_durations_are_decimal),
         cmocka_unit_test(test_timeouts),
         cmocka_unit_test(test_numbers_and_sizes),
+        cmocka_unit_test(test_workers),
+        cmocka_unit_test(test_placement),
+        cmocka_unit_test(test_duplicates),
+        cmocka_unit_test(test_rate_config),
         cmocka_unit_test(test_log_levels),
         cmocka_unit_test(test_every_flag_of_derper_is_known_at_its_default),
         cmocka_unit_test(test_what_is_not_built_in_is_refused_by_name),

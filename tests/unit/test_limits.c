@@ -65,6 +65,17 @@ static void test_refusals_name_the_flag(void **state) {
     assert_refused((struct limits){.packet_memory_bytes = 1}, 1 << 20, "4m");
 }
 
+static void test_workers_follow_cpus(void **state) {
+    (void)state;
+    const struct {
+        uint32_t cpus, workers;
+    } rows[] = {{0, 1}, {1, 1}, {2, 1}, {3, 2}, {4, 3}, {8, 7}, {9, 8}, {10, 8}, {64, 8}, {1024, 8}, {UINT32_MAX, 8}};
+    for (size_t i = 0; i < array_count(rows); i++) {
+        assert_int_equal(limits_workers_for(rows[i].cpus), rows[i].workers);
+        assert_in_range(rows[i].workers, 1, LIMIT_WORKERS_MAX);
+    }
+}
+
 static void test_sizes(void **state) {
     (void)state;
     const struct {
@@ -128,13 +139,10 @@ static void test_a_size_beyond_64_bits_is_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_what_is_zero_is_derived),
-        cmocka_unit_test(test_connections_follow_open_files),
-        cmocka_unit_test(test_what_is_given_stays),
-        cmocka_unit_test(test_refusals_name_the_flag),
-        cmocka_unit_test(test_sizes),
-        cmocka_unit_test(test_what_is_no_size),
-        cmocka_unit_test(test_a_size_beyond_64_bits_is_refused),
+        cmocka_unit_test(test_what_is_zero_is_derived), cmocka_unit_test(test_connections_follow_open_files),
+        cmocka_unit_test(test_what_is_given_stays),     cmocka_unit_test(test_refusals_name_the_flag),
+        cmocka_unit_test(test_workers_follow_cpus),     cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_what_is_no_size),         cmocka_unit_test(test_a_size_beyond_64_bits_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

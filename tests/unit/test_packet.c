@@ -31,7 +31,7 @@ static int set_up(void **state) {
     static struct fixture fixture;
     size_t memory_bytes = PAGES * PACKET_PAGE_SIZE;
     if (arena_init(&fixture.arena, packet_pool_footprint(memory_bytes)) != 0) return -1;
-    packet_pool_init(&fixture.pool, &fixture.arena, memory_bytes);
+    packet_pool_init(&fixture.pool, &fixture.arena, memory_bytes, 0);
     *state = &fixture;
     return 0;
 }
@@ -70,7 +70,7 @@ static void test_a_part_of_a_page_is_not_used(void **state) {
     struct packet_pool pool;
     size_t memory_bytes = 3 * PACKET_PAGE_SIZE - 1;
     assert_int_equal(arena_init(&arena, packet_pool_footprint(memory_bytes)), 0);
-    packet_pool_init(&pool, &arena, memory_bytes);
+    packet_pool_init(&pool, &arena, memory_bytes, 0);
     assert_int_equal(pool.pages_count, 2);
     assert_int_equal(arena.used, packet_pool_footprint(memory_bytes));
     arena_fini(&arena);
@@ -307,7 +307,7 @@ static void init_without_a_page(void *argument) {
     (void)argument;
     struct arena arena;
     struct packet_pool pool;
-    if (arena_init(&arena, 2 * PACKET_PAGE_SIZE) == 0) packet_pool_init(&pool, &arena, PACKET_PAGE_SIZE - 1);
+    if (arena_init(&arena, 2 * PACKET_PAGE_SIZE) == 0) packet_pool_init(&pool, &arena, PACKET_PAGE_SIZE - 1, 0);
 }
 
 static void test_misuse_is_a_crash(void **state) {
