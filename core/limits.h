@@ -33,6 +33,7 @@ enum {
     LIMIT_URGENT_BYTES_MAX = 128 * 1024,  // PeerGone frames waiting for one connection: 256 small slots
     LIMIT_CHUNK_MAX = LIMIT_FRAME_SIZE_MAX + 5 * 22 + 27,  // the greatest frame in 5 records, and a KeyUpdate
     LIMIT_CHUNK_SMALL = 16 * 1024,  // one gathered send; past 16 KiB gathering gains little
+    LIMIT_READ_HEAVY = 8 * 1024,  // received in one pass: above it a connection is one of those who send much
     LIMIT_NOTSENT_LOWAT = 128 * 1024,  // bytes the kernel may hoard unsent per socket
     LIMIT_CONNECTIONS_PER_KEY = 256,  // a client has one, a roaming one a few for a minute; clones share
     LIMIT_NOT_HERE_BURST = 3,  // PeerGone(NotHere) per sender: bucket 3, one more each second

@@ -51,6 +51,7 @@ void backlog_push(struct backlog *backlog, struct packet *packet) {
     flow->tail = packet;
     flow->bytes += packet_cost(packet);
     backlog->bytes += packet_cost(packet);
+    backlog->frame_bytes += packet->size;
     backlog->count++;
 }
 
@@ -65,6 +66,7 @@ static struct packet *take_head(struct backlog *backlog, unsigned flow_idx) {
         backlog->waiting &= ~(1u << flow_idx);
     }
     backlog->bytes -= packet_cost(packet);
+    backlog->frame_bytes -= packet->size;
     backlog->count--;
     // nothing waits, nobody was kept waiting: who comes next finds all flows equal, as if all times were reset
     if (backlog->count == 0) backlog->virtual_now = backlog->virtual_end;

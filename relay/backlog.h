@@ -42,7 +42,8 @@ struct backlog_flow {
 
 /* All zero is empty. */
 struct backlog {
-    size_t bytes;  // sum of packet_cost
+    size_t bytes;        // sum of packet_cost
+    size_t frame_bytes;  // sum of packet->size
     uint32_t count;
     uint32_t arrivals;     // numbers packets; wraps
     uint32_t waiting;      // one bit per flow that holds packets

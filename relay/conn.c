@@ -33,10 +33,11 @@ static bool restore_stream(struct worker *w, struct conn *conn) {
 }
 
 /* A blob of the value becomes a packet of our own; an empty one none. */
-static bool restore_packet(struct worker *w, const struct conn_blob *blob, struct packet **ret) {
+static bool restore_packet(struct worker *w, const struct conn_blob *blob,
+                           struct packet *(*take)(struct worker *w, size_t size), struct packet **ret) {
     *ret = NULL;
     if (blob->size == 0) return true;
-    if (blob->size > LIMIT_CHUNK_MAX || (*ret = packet_take(&w->packets, blob->size)) == NULL) return false;
+    if (blob->size > LIMIT_CHUNK_MAX || (*ret = take(w, blob->size)) == NULL) return false;
     memcpy((*ret)->frame, blob->bytes, blob->size);
     (*ret)->size = blob->size;
     return true;
@@ -53,8 +54,9 @@ static bool restore_record(struct conn *conn) {
 
 static bool restore(struct worker *w, struct conn *conn) {
     struct packet *urgent = NULL;
-    if (!restore_record(conn) || !restore_stream(w, conn) || !restore_packet(w, &conn->v.unsent, &conn->r.sending) ||
-        !restore_packet(w, &conn->v.urgent, &urgent)) {
+    if (!restore_record(conn) || !restore_stream(w, conn) ||
+        !restore_packet(w, &conn->v.unsent, worker_take_chunk, &conn->r.sending) ||
+        !restore_packet(w, &conn->v.urgent, worker_take_packet, &urgent)) {
         return false;
     }
     if (urgent) queue_push(&conn->r.urgent, urgent);
@@ -180,6 +182,7 @@ void conn_start(struct worker *w, struct conn *conn) {
 
 static void on_received(struct worker *w, struct conn *conn, const struct ring_event *event) {
     if (event->result > 0) {
+        conn_read_account(w, conn, (size_t)event->result);
         conn_on_bytes(w, conn, event->bytes, (size_t)event->result);
         conn_read_on_bytes(w, conn, (size_t)event->result);
     } else {

@@ -13,7 +13,7 @@
  * TLS record of its own (or several); the plain transport's cipher is memcpy.
  *
  * The reading: as much as comes, unless the client may only send so much a second, or takes more than its share of a
- * pass; then a buffer at a time, and not at all while its rate is used up. Bytes of a stream are never dropped for it.
+ * pass; then a buffer at a time, and not at all while its rate is used up or the worker it sends to is behind. Bytes of a stream are never dropped for it.
  *
  * The way in: a frame that lies whole in the receive buffer is handled there; the copy into its slot is the only one.
  * A frame that straddles buffers is collected in a slot of its own and becomes the packet as it is. With TLS a record
@@ -56,7 +56,7 @@ enum conn_reading {
     READING_MANY,     // until further notice
     READING_PAUSING,  // MANY was told to end
     READING_ONCE,     // one buffer at a time
-    READING_WAITING,  // not at all until read_timer: the rate
+    READING_WAITING,  // not at all until read_timer: the rate, or another worker that is behind
 };
 
 /* What a hand-over does not carry. */
@@ -82,6 +82,7 @@ struct conn_runtime {
     uint32_t read_bytes;          // and what came in it
     uint8_t reading;              // enum conn_reading
     bool is_greedy;               // took more than its share of a pass
+    bool is_held;                 // the worker of its destination is behind: not read for a moment
     uint64_t source_hash;  // of the key: which flow of a destination's backlog its packets are of
     struct conn_destination destinations[CONN_CACHE_ENTRIES];
     uint16_t parcel_idx;  // adopted: holds v.unopened until GO

@@ -11,7 +11,10 @@
 /* Starts to read. */
 void conn_read_start(struct worker *w, struct conn *conn);
 
-/* `size` bytes of a receive were handled. */
+/* `size` bytes have been received: before they are handled. */
+void conn_read_account(const struct worker *w, struct conn *conn, size_t size);
+
+/* They have been handled. */
 void conn_read_on_bytes(struct worker *w, struct conn *conn, size_t size);
 
 /* A pause that was asked for has come. */

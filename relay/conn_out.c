@@ -45,11 +45,11 @@ static bool seal(struct worker *w, struct conn *conn, struct writer *room, uint8
 }
 
 void conn_send_alert(struct worker *w, struct conn *conn, uint8_t alert) {
-    struct packet *packet = packet_take(&w->packets, RECORD_ALERT_SIZE);
+    struct packet *packet = worker_take_chunk(w, RECORD_ALERT_SIZE);
     if (packet == NULL) return;
     struct writer room = writer_of(packet->frame, RECORD_ALERT_SIZE);
     if (!record_seal_alert(&conn->r.record, &room, (enum record_alert)alert)) {
-        packet_give(&w->packets, packet);
+        worker_give_chunk(w, packet);
         return;
     }
     packet->size = RECORD_ALERT_SIZE;
@@ -66,9 +66,12 @@ static void seal_urgent(struct worker *w, struct conn *conn, struct writer *room
     }
 }
 
+/* A pong and a keep-alive, and the type byte of their record. */
+enum { SMALL_SIZE = 2 * DERP_HEADER_SIZE + DERP_PING_SIZE + 1 };
+
 /* A pong and a keep-alive share a record. */
 static void seal_small(struct worker *w, struct conn *conn, struct writer *room) {
-    uint8_t bytes[2 * DERP_HEADER_SIZE + DERP_PING_SIZE + 1];
+    uint8_t bytes[SMALL_SIZE];
     struct writer small = writer_of(bytes, sizeof(bytes) - 1);
     if (conn->r.is_closing || !fits(conn, room, sizeof(bytes))) return;
     if (conn->v.is_pong_owed) {
@@ -161,7 +164,7 @@ void conn_on_sent(struct worker *w, struct conn *conn, const struct ring_event *
     wheel_disarm(&w->wheel, &conn->r.write_timer);
     conn->v.write_deadline_ns = 0;
     conn->r.sending = NULL;
-    packet_give(&w->packets, chunk);
+    worker_give_chunk(w, chunk);
     conn_make_dirty(w, conn);
 }
 
@@ -178,15 +181,25 @@ static bool has_work(const struct conn *conn) {
            (is_tls(conn) && record_owes(&conn->r.record)) || !backlog_is_empty(backlog_of(conn));
 }
 
-/* Small when little waits or the receiver is slow, else as much as one slot holds. Small ones share a page. */
+/* What all that waits will take at most when it is sealed. */
+static size_t sealed_size_of_all(const struct conn *conn) {
+    const struct backlog *backlog = backlog_of(conn);
+    size_t bytes = conn->r.urgent.frame_bytes + backlog->frame_bytes + SMALL_SIZE;
+    if (!is_tls(conn)) return bytes;
+    size_t records = conn->r.urgent.count + backlog->count + 1 + bytes / RECORD_PLAIN_MAX;
+    return bytes + records * RECORD_OVERHEAD + RECORD_KEY_UPDATE_SIZE;
+}
+
+/* As large as what waits, so that news for thousands costs thousands of small slots; bounded by a gathered send, or,
+ * when more waits and the receiver is not slow, by the greatest slot. The first packet always fits. */
 static struct packet *take_chunk(struct worker *w, const struct conn *conn) {
     const struct packet *next = backlog_next(backlog_of(conn));
-    size_t waiting = conn->r.urgent.bytes + backlog_of(conn)->bytes;
+    size_t waiting = sealed_size_of_all(conn);
     bool is_large = waiting > LIMIT_CHUNK_SMALL && !conn->r.was_short;
+    size_t size = min_of(waiting, (size_t)(is_large ? LIMIT_CHUNK_MAX : LIMIT_CHUNK_SMALL));
     size_t first = next ? next->size : 0;
     size_t first_sealed = is_tls(conn) ? record_sealed_size(first) + RECORD_KEY_UPDATE_SIZE : first;
-    size_t size = is_large ? LIMIT_CHUNK_MAX : LIMIT_CHUNK_SMALL;
-    return packet_take(&w->packets, max_of(size, first_sealed));
+    return worker_take_chunk(w, max_of(size, first_sealed));
 }
 
 void conn_flush(struct worker *w, struct conn *conn) {
@@ -240,5 +253,5 @@ void conn_drop_chunk(struct worker *w, struct conn *conn) {
         stat_add(&w->metrics->packets_dropped[DROP_WRITE_ERROR][kind], chunk->relayed[kind]);
         stat_add(&w->metrics->bytes_dropped[DROP_WRITE_ERROR][kind], chunk->relayed_bytes[kind]);
     }
-    packet_give(&w->packets, chunk);
+    worker_give_chunk(w, chunk);
 }

@@ -2,16 +2,13 @@
 
 #include "core/check.h"
 
-/* Some passes of a busy sender; and never more than this share of its memory. */
-enum { UNDER_WAY_BYTES_MAX = 8 * 1024 * 1024, UNDER_WAY_SHARE = 4 };
-
 _Static_assert(LIMIT_WORKERS_MAX <= 64, "one bit per worker");
 
 void crossing_init(struct crossing *crossing, uint32_t self, uint32_t workers_count, size_t pool_bytes,
                    struct crossing_station *stations, struct ring *ring, struct ring *const *rings) {
     *crossing = (struct crossing){.self = self,
                                   .workers_count = workers_count,
-                                  .under_way_max = min_of((size_t)UNDER_WAY_BYTES_MAX, pool_bytes / UNDER_WAY_SHARE),
+                                  .pool_bytes = pool_bytes,
                                   .stations = stations,
                                   .ring = ring,
                                   .rings = rings};
@@ -20,9 +17,12 @@ void crossing_init(struct crossing *crossing, uint32_t self, uint32_t workers_co
 
 /* ---- to another worker ---- */
 
-bool crossing_has_room(const struct crossing *crossing, uint32_t worker) {
+enum crossing_load crossing_load(const struct crossing *crossing, uint32_t worker) {
     uint64_t taken = stat_get(&crossing->stations[worker].taken_bytes[crossing->self]);
-    return crossing->given_bytes[worker] - taken <= crossing->under_way_max;
+    uint64_t under_way = crossing->given_bytes[worker] - taken;
+    if (likely(under_way <= crossing->pool_bytes / 16)) return CROSSING_LIGHT;
+    if (under_way <= crossing->pool_bytes / 8) return CROSSING_CROWDED;
+    return under_way <= crossing->pool_bytes / 4 ? CROSSING_FULL : CROSSING_SHUT;
 }
 
 static void push_out(struct crossing *crossing, uint32_t worker) {

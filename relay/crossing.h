@@ -6,10 +6,10 @@
  * A packet is never copied: it stays in the memory of the worker that received it, and belongs to the worker that has
  * it. Where it goes and where it came from stand in its headroom while it is on its way (struct crossing_head).
  * Both ways are chains (core/chain.h), which can not be full: what bounds them is the memory of the packets. How much a
- * worker may have under way to another (given and not yet taken) is bounded here, because a worker that does not get
- * to run must not draw in all memory of the others: crossing_has_room; beyond it packets are dropped as lane_full. What
- * the other worker has taken and queued is bounded by its queues, which look at the free memory of the packet's owner:
- * crossing_free_bytes.
+ * worker may have under way to another (given and not yet taken) is bounded here, because a worker that does not keep
+ * up must not draw in all memory of the others: crossing_load, by which relay/forward.c first stops reading those who
+ * send most, then drops their packets, and last everybody's (lane_full). What the other worker has taken and queued is
+ * bounded by its queues, which look at the free memory of the packet's owner: crossing_free_bytes.
  *
  * Order: what one worker hands to another arrives in the order of crossing_send.
  * Waking: the receiver is woken for arrivals. Nobody is woken for returns: a worker takes them when it runs, and asks
@@ -64,7 +64,7 @@ struct crossing_station {
 struct crossing {
     uint32_t self;
     uint32_t workers_count;
-    size_t under_way_max;               // bytes to one other worker
+    size_t pool_bytes;                  // of our own pool: what may be under way is a share of it
     struct crossing_station *stations;  // of all workers
     struct ring *ring;                  // our own
     struct ring *const *rings;          // of all workers
@@ -87,8 +87,16 @@ void crossing_init(struct crossing *crossing, uint32_t self, uint32_t workers_co
 
 /* ---- to another worker ---- */
 
-/* One more packet may be under way to `worker`. */
-must_use bool crossing_has_room(const struct crossing *crossing, uint32_t worker);
+/* How much is under way to one worker, in shares of a pool. Reading stops long before dropping begins, because what one
+ * pass brings can be several times its bytes when packets are small. */
+enum crossing_load {
+    CROSSING_LIGHT,  // up to a sixteenth
+    CROSSING_CROWDED,  // up to an eighth: who sends much should not be read on for a while
+    CROSSING_FULL,  // up to a quarter: only packets of those who do not
+    CROSSING_SHUT,  // none
+};
+
+enum crossing_load crossing_load(const struct crossing *crossing, uint32_t worker);
 
 /* Hands `packet`, of our own pool and with its frame complete, to the worker of the route. */
 void crossing_send(struct crossing *crossing, struct packet *packet, route where, const struct node_key *dst);

@@ -72,10 +72,20 @@ static struct packet *prepare(struct worker *w, struct conn *from, struct peer *
     return packet;
 }
 
+/* May a packet of `from` cross now? Who has sent much in this pass makes room for the others: it is not read on while
+ * the other worker is behind, as it would not be on a single worker that is behind, and loses packets first. */
+static bool may_cross(struct worker *w, struct conn *from, uint32_t worker) {
+    enum crossing_load load = crossing_load(&w->crossing, worker);
+    if (likely(load == CROSSING_LIGHT)) return true;
+    bool is_heavy = from->r.read_bytes > LIMIT_READ_HEAVY;
+    if (is_heavy) from->r.is_held = true;
+    return load == CROSSING_CROWDED || (load == CROSSING_FULL && !is_heavy);
+}
+
 /* The destination lives with another worker. */
 static void hand_over(struct worker *w, struct conn *from, route where, const struct derp_send *send, bool is_disco,
                       struct packet *carrier) {
-    if (!crossing_has_room(&w->crossing, route_worker(where))) {
+    if (!may_cross(w, from, route_worker(where))) {
         metrics_drop(w->metrics, DROP_LANE_FULL, is_disco, send->data_size);
         if (carrier) packet_give(&w->packets, carrier);
         return;

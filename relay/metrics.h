@@ -63,6 +63,7 @@ enum packet_kind { KIND_DISCO, KIND_OTHER, PACKET_KIND_COUNT };
     X(passes, "ringrelay_loop_passes", "counter")                                     \
     X(lane_retries, "ringrelay_lane_retries", "counter")                              \
     X(packets_crossed, "ringrelay_packets_crossed", "counter")                        \
+    X(reads_held, "ringrelay_reads_held", "counter")                                  \
     X(reads_braked, "ringrelay_reads_braked", "counter")
 
 /* Histograms: X(field, name, bounds). Mesh and WebSocket rows stay zero until those are built in: dashboards made for

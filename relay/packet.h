@@ -24,7 +24,7 @@
 enum {
     PACKET_HEADROOM = 64,
     PACKET_TAILROOM = 32,
-    PACKET_CLASSES = 4,
+    PACKET_CLASSES = 5,
 };
 
 struct packet {

@@ -11,6 +11,7 @@ void queue_push(struct queue *queue, struct packet *packet) {
     }
     queue->tail = packet;
     queue->bytes += packet_cost(packet);
+    queue->frame_bytes += packet->size;
     queue->count++;
 }
 
@@ -21,6 +22,7 @@ struct packet *queue_pop(struct queue *queue) {
     if (queue->head == NULL) queue->tail = NULL;
     DCHECK(queue->bytes >= packet_cost(packet) && queue->count > 0);
     queue->bytes -= packet_cost(packet);
+    queue->frame_bytes -= packet->size;
     queue->count--;
     packet->next = NULL;
     return packet;

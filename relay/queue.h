@@ -13,7 +13,8 @@
 struct queue {
     struct packet *head;
     struct packet *tail;
-    size_t bytes;  // sum of packet_cost
+    size_t bytes;        // sum of packet_cost
+    size_t frame_bytes;  // sum of packet->size
     uint32_t count;
 };
 

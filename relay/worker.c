@@ -7,6 +7,9 @@
 /* An eighth of the pages is kept for output chunks: when queues have eaten everything else, sending must go on. */
 enum { CHUNK_SHARE = 8 };
 
+/* And never more than so many quarters: when thousands have something to send at once, packets must still come in. */
+enum { CHUNK_QUARTERS = 3 };
+
 /* Connections that one need may make give up what they hold: bounds the time of a packet, not the help over a pass. */
 enum { GIVE_UP_MAX = 16 };
 
@@ -100,6 +103,19 @@ struct packet *worker_take_packet(struct worker *w, size_t size) {
         packet = take_unreserved(w, size);
     }
     return packet;
+}
+
+struct packet *worker_take_chunk(struct worker *w, size_t size) {
+    size_t bytes_max = w->packets.pages_count * PACKET_PAGE_SIZE / 4 * CHUNK_QUARTERS;
+    if (w->chunk_bytes + size > bytes_max) return NULL;
+    struct packet *chunk = packet_take(&w->packets, size);
+    if (chunk) w->chunk_bytes += packet_cost(chunk);
+    return chunk;
+}
+
+void worker_give_chunk(struct worker *w, struct packet *chunk) {
+    w->chunk_bytes -= packet_cost(chunk);
+    packet_give(&w->packets, chunk);
 }
 
 void worker_give(struct worker *w, struct packet *packet) {

@@ -69,6 +69,7 @@ struct worker {
     struct wheel wheel;
     struct packet_pool packets;
     uint32_t chunk_pages;       // pages that only output chunks may use
+    size_t chunk_bytes;         // in output chunks, which may not use all either
     struct pool conns;
     struct peer *peers;
     uint32_t peers_count;
@@ -110,6 +111,11 @@ must_use bool worker_may_sleep(struct worker *w);
 /* A packet for a frame of `size` bytes, from what is not reserved for chunks. When there is none, the connections that
  * have held an incomplete frame or record for longest give it up. NULL when that does not help. */
 must_use struct packet *worker_take_packet(struct worker *w, size_t size);
+
+/* Memory for an output chunk of `size` bytes, also from what is reserved for chunks; NULL when there is none, or chunks
+ * have their share: sending then waits for sends under way, while packets still find room. */
+must_use struct packet *worker_take_chunk(struct worker *w, size_t size);
+void worker_give_chunk(struct worker *w, struct packet *chunk);
 
 /* A packet is done with: back to the pool, or on its way home to the worker it is of. */
 void worker_give(struct worker *w, struct packet *packet);

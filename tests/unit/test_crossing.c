@@ -148,12 +148,16 @@ static void what_is_under_way_is_bounded(void **state) {
     (void)state;
     enable_rings();
     uint32_t sent = 0;
-    while (crossing_has_room(&sides[0].crossing, 1)) assert_true(send_number(&sides[0], 1, sent++));
-    assert_in_range(sides[0].pool.bytes_taken, POOL_BYTES / 4, POOL_BYTES / 3);
-    assert_true(crossing_has_room(&sides[0].crossing, 2));  // the others are not meant
+    static const uint32_t shares[] = {16, 8, 4};
+    for (enum crossing_load load = CROSSING_LIGHT; load < CROSSING_SHUT; load++) {
+        while (crossing_load(&sides[0].crossing, 1) == load) assert_true(send_number(&sides[0], 1, sent++));
+        assert_in_range(sides[0].pool.bytes_taken, POOL_BYTES / shares[load], POOL_BYTES / shares[load] + 600);
+    }
+    assert_int_equal(crossing_load(&sides[0].crossing, 1), CROSSING_SHUT);
+    assert_int_equal(crossing_load(&sides[0].crossing, 2), CROSSING_LIGHT);  // the others are not meant
     crossing_flush_out(&sides[0].crossing);
     struct packet *packet = crossing_take(&sides[1].crossing);
-    assert_true(crossing_has_room(&sides[0].crossing, 1));  // taken is no longer under way, though not back
+    assert_int_equal(crossing_load(&sides[0].crossing, 1), CROSSING_LIGHT);  // taken, though not back
     while (packet) {
         struct packet *next = crossing_next(packet);
         crossing_send_home(&sides[1].crossing, packet);
@@ -189,7 +193,7 @@ static void trade_in(struct trader *t) {
 
 static void trade_out(struct trader *t, uint32_t to) {
     for (int burst = 0; burst < 50 && t->sent[to] < NUMBERS; burst++) {
-        if (!crossing_has_room(&t->side->crossing, to) || !send_number(t->side, to, t->sent[to])) return;
+        if (crossing_load(&t->side->crossing, to) >= CROSSING_FULL || !send_number(t->side, to, t->sent[to])) return;
         t->sent[to]++;
     }
 }
