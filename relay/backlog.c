@@ -35,6 +35,11 @@ static unsigned choose_next(const struct backlog *backlog) {
     return choose(backlog, backlog->bytes <= LIMIT_FAIR_BYTES ? is_older : is_behind);
 }
 
+uint32_t backlog_oldest(const struct backlog *backlog) {
+    CHECK(backlog->waiting != 0);
+    return backlog->flows[choose(backlog, is_older)].head->arrival;
+}
+
 void backlog_push(struct backlog *backlog, struct packet *packet) {
     CHECK(packet->flow < BACKLOG_FLOWS);
     struct backlog_flow *flow = &backlog->flows[packet->flow];

@@ -77,6 +77,7 @@ static void give_packets(struct worker *w, struct conn *conn) {
     struct packet *packet;
     conn_drop_chunk(w, conn);
     while ((packet = queue_pop(&conn->r.urgent)) != NULL) packet_give(&w->packets, packet);
+    while ((packet = queue_pop(&conn->r.farewells)) != NULL) packet_give(&w->packets, packet);
     give_incomplete(w, conn);
 }
 

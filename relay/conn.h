@@ -8,12 +8,14 @@
  *      packets queue   reads and writes        nothing any more
  *
  * The way out: one send in flight; everything else waits as plaintext. When the send completes, what waits is sealed
- * into one chunk, in this order: urgent frames (ServerInfo first, PeerGone), a pong, a keep-alive, and then packets of
- * the peer's queue, if this is the peer's active connection. Each frame is a
- * TLS record of its own (or several); the plain transport's cipher is memcpy.
+ * into one chunk, in this order: urgent frames (ServerInfo first, NotHere), a pong, a keep-alive, packets of the peer's
+ * backlog, if this is the peer's active connection, and farewells: PeerGone for keys that have left, each behind the
+ * packets that waited when it was made. Each frame is a TLS record of its own (or several); the plain transport's
+ * cipher is memcpy.
  *
  * The reading: as much as comes, unless the client may only send so much a second, or takes more than its share of a
- * pass; then a buffer at a time, and not at all while its rate is used up or the worker it sends to is behind. Bytes of a stream are never dropped for it.
+ * pass; then a buffer at a time, and not at all while its rate is used up or the worker it sends to is behind. Bytes of
+ * a stream are never dropped for it.
  *
  * The way in: a frame that lies whole in the receive buffer is handled there; the copy into its slot is the only one.
  * A frame that straddles buffers is collected in a slot of its own and becomes the packet as it is. With TLS a record
@@ -70,6 +72,7 @@ struct conn_runtime {
     struct packet *partial;       // where the stream collects an incomplete frame
     struct packet *sending;       // the chunk in flight, or the rest of it
     struct queue urgent;          // whole frames that go before all packets
+    struct queue farewells;       // PeerGone frames; packet->arrival is the backlog's at that time
     struct derp_stream stream;
     struct record record;         // TLS: keys and the live state of v.record_*
     struct packet *raw;           // TLS: a record that has come in part
@@ -136,5 +139,9 @@ void conn_flush(struct worker *w, struct conn *conn);
 /* Ends the connection; calling it again changes nothing. The object lives until RING_CLOSED. */
 void conn_close(struct worker *w, struct conn *conn, enum close_reason reason);
 
-/* Sends PeerGone to this connection, after what is urgent already; dropped when too much is. */
-void conn_send_peer_gone(struct worker *w, struct conn *conn, const struct node_key *key, enum derp_gone_reason reason);
+/* Sends PeerGone(NotHere) to this connection, after what is urgent already; dropped when too much is. */
+void conn_send_not_here(struct worker *w, struct conn *conn, const struct node_key *key);
+
+/* Sends PeerGone(Disconnected): behind the packets that wait now, so that it never overtakes one of that source. Once,
+ * also when it is asked for again before it was sent. Dropped when too many wait. */
+void conn_send_farewell(struct worker *w, struct conn *conn, const struct node_key *key);

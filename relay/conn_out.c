@@ -26,6 +26,14 @@ void conn_make_dirty(struct worker *w, struct conn *conn) {
 
 static bool is_tls(const struct conn *conn) { return conn->v.transport == TRANSPORT_TLS; }
 
+static bool is_active(const struct conn *conn) { return conn->r.peer->conns.active == &conn->r.duplicate; }
+
+/* Packets that this connection would send. */
+static const struct backlog *backlog_of(const struct conn *conn) {
+    static const struct backlog none;
+    return is_active(conn) ? &conn->r.peer->backlog : &none;
+}
+
 static bool fits(const struct conn *conn, const struct writer *room, size_t size) {
     return (is_tls(conn) ? record_room_needed(&conn->r.record, size) : size) <= writer_left(room);
 }
@@ -89,25 +97,15 @@ static void seal_small(struct worker *w, struct conn *conn, struct writer *room)
     if (size > 0 || is_update_owed) (void)seal(w, conn, room, bytes, size);  // why: conn_flush asks is_closing
 }
 
-/* The same news waits already. It will go out behind the packets that are being sealed now. */
-static bool is_gone_waiting(const struct conn *conn, const struct node_key *key) {
-    for (const struct packet *packet = conn->r.urgent.head; packet; packet = packet->next) {
-        bool is_gone = packet->frame[0] == DERP_PEER_GONE && packet->frame[packet->size - 1] == DERP_GONE_DISCONNECTED;
-        if (is_gone && memcmp(packet->frame + DERP_HEADER_SIZE, key->bytes, KEY_SIZE) == 0) return true;
-    }
-    return false;
-}
-
 /* The first packet of a source makes the connection a holder of it. If the source left between its packet and now, its
- * GONE has passed already, so the directory is asked (after the pair is noted: relay/senders.h). What such a source has
- * left behind is reported once per chunk: the report has to come behind the last of its packets. */
+ * GONE has passed already, so the directory is asked (after the pair is noted: relay/senders.h). */
 static void note_sender(struct worker *w, struct conn *conn, const struct packet *packet) {
     struct node_key src;
     memcpy(src.bytes, packet->frame + DERP_HEADER_SIZE, KEY_SIZE);
     if (!senders_note(&w->senders, &conn->r.senders, &src)) return;
     if (directory_find(w->directory, &src) != ROUTE_NONE) return;
     senders_forget(&w->senders, &conn->r.senders, &src);
-    if (!is_gone_waiting(conn, &src)) conn_send_peer_gone(w, conn, &src, DERP_GONE_DISCONNECTED);
+    conn_send_farewell(w, conn, &src);
 }
 
 static void seal_packet(struct worker *w, struct conn *conn, struct packet *chunk, struct writer *room,
@@ -136,6 +134,23 @@ static void seal_packets(struct worker *w, struct conn *conn, struct packet *chu
         seal_packet(w, conn, chunk, room, backlog_pop(backlog));
     }
     metrics_observe_frames(w->metrics, chunk->relayed[KIND_DISCO] + chunk->relayed[KIND_OTHER]);
+}
+
+/* Packets that waited when the farewell was made are gone, whichever way. */
+static bool may_say_farewell(const struct conn *conn, const struct packet *farewell) {
+    const struct backlog *backlog = backlog_of(conn);
+    return backlog_is_empty(backlog) || (int32_t)(backlog_oldest(backlog) - farewell->arrival) >= 0;
+}
+
+static void seal_farewells(struct worker *w, struct conn *conn, struct writer *room) {
+    struct queue *queue = &conn->r.farewells;
+    bool is_fine = !conn->r.is_closing;
+    while (is_fine && !queue_is_empty(queue) && may_say_farewell(conn, queue->head) &&
+           fits(conn, room, queue->head->size)) {
+        struct packet *packet = queue_pop(queue);
+        is_fine = seal(w, conn, room, packet->frame, packet->size);
+        packet_give(&w->packets, packet);
+    }
 }
 
 static void account_sent(struct worker *w, struct conn *conn, const struct packet *chunk) {
@@ -168,25 +183,19 @@ void conn_on_sent(struct worker *w, struct conn *conn, const struct ring_event *
     conn_make_dirty(w, conn);
 }
 
-static bool is_active(const struct conn *conn) { return conn->r.peer->conns.active == &conn->r.duplicate; }
-
-/* Packets that this connection would send. */
-static const struct backlog *backlog_of(const struct conn *conn) {
-    static const struct backlog none;
-    return is_active(conn) ? &conn->r.peer->backlog : &none;
-}
-
 static bool has_work(const struct conn *conn) {
-    return !queue_is_empty(&conn->r.urgent) || conn->v.is_pong_owed || conn->r.is_keepalive_due ||
-           (is_tls(conn) && record_owes(&conn->r.record)) || !backlog_is_empty(backlog_of(conn));
+    return !queue_is_empty(&conn->r.urgent) || !queue_is_empty(&conn->r.farewells) || conn->v.is_pong_owed ||
+           conn->r.is_keepalive_due || (is_tls(conn) && record_owes(&conn->r.record)) ||
+           !backlog_is_empty(backlog_of(conn));
 }
 
 /* What all that waits will take at most when it is sealed. */
 static size_t sealed_size_of_all(const struct conn *conn) {
     const struct backlog *backlog = backlog_of(conn);
-    size_t bytes = conn->r.urgent.frame_bytes + backlog->frame_bytes + SMALL_SIZE;
+    const struct queue *urgent = &conn->r.urgent, *farewells = &conn->r.farewells;
+    size_t bytes = urgent->frame_bytes + farewells->frame_bytes + backlog->frame_bytes + SMALL_SIZE;
     if (!is_tls(conn)) return bytes;
-    size_t records = conn->r.urgent.count + backlog->count + 1 + bytes / RECORD_PLAIN_MAX;
+    size_t records = urgent->count + farewells->count + backlog->count + 1 + bytes / RECORD_PLAIN_MAX;
     return bytes + records * RECORD_OVERHEAD + RECORD_KEY_UPDATE_SIZE;
 }
 
@@ -213,6 +222,7 @@ void conn_flush(struct worker *w, struct conn *conn) {
     seal_urgent(w, conn, &room);
     seal_small(w, conn, &room);
     if (is_active(conn)) seal_packets(w, conn, chunk, &room);
+    seal_farewells(w, conn, &room);
     chunk->size = packet_capacity(chunk) - (uint32_t)writer_left(&room);
     CHECK(writer_ok(&room));
     conn->r.sending = chunk;
@@ -224,23 +234,45 @@ void conn_flush(struct worker *w, struct conn *conn) {
     send_rest(w, conn);
 }
 
-void conn_send_peer_gone(struct worker *w, struct conn *conn, const struct node_key *key,
-                         enum derp_gone_reason reason) {
+/* A PeerGone frame for `queue`; NULL when too many wait there, or memory is short. */
+static struct packet *make_peer_gone(struct worker *w, const struct conn *conn, const struct queue *queue,
+                                     const struct node_key *key, enum derp_gone_reason reason) {
     size_t size = DERP_HEADER_SIZE + DERP_PEER_GONE_LENGTH;
-    if (conn->r.is_closing) return;
-    bool has_room = conn->r.urgent.bytes < LIMIT_URGENT_BYTES_MAX;
-    struct packet *packet = has_room ? worker_take_packet(w, size) : NULL;
+    if (conn->r.is_closing) return NULL;
+    struct packet *packet = queue->bytes < LIMIT_URGENT_BYTES_MAX ? worker_take_packet(w, size) : NULL;
     if (packet == NULL) {
         stat_add(&w->metrics->peer_gone_lost, 1);
-        return;
+        return NULL;
     }
     struct writer frame = writer_of(packet->frame, size);
     derp_write_peer_gone(&frame, key, reason);
     packet->size = (uint32_t)size;
+    return packet;
+}
+
+void conn_send_not_here(struct worker *w, struct conn *conn, const struct node_key *key) {
+    struct packet *packet = make_peer_gone(w, conn, &conn->r.urgent, key, DERP_GONE_NOT_HERE);
+    if (packet == NULL) return;
     queue_push(&conn->r.urgent, packet);
-    stat_add(reason == DERP_GONE_NOT_HERE ? &w->metrics->peer_gone_not_here_frames
-                                          : &w->metrics->peer_gone_disconnected_frames,
-             1);
+    stat_add(&w->metrics->peer_gone_not_here_frames, 1);
+    conn_make_dirty(w, conn);
+}
+
+/* The same news waits already, and will go out behind the packets that are being sealed now. */
+static bool is_farewell_waiting(const struct conn *conn, const struct node_key *key) {
+    for (const struct packet *packet = conn->r.farewells.head; packet; packet = packet->next) {
+        if (memcmp(packet->frame + DERP_HEADER_SIZE, key->bytes, KEY_SIZE) == 0) return true;
+    }
+    return false;
+}
+
+void conn_send_farewell(struct worker *w, struct conn *conn, const struct node_key *key) {
+    if (is_farewell_waiting(conn, key)) return;
+    struct packet *packet = make_peer_gone(w, conn, &conn->r.farewells, key, DERP_GONE_DISCONNECTED);
+    if (packet == NULL) return;
+    packet->arrival = conn->r.peer->backlog.arrivals;
+    queue_push(&conn->r.farewells, packet);
+    stat_add(&w->metrics->peer_gone_disconnected_frames, 1);
     conn_make_dirty(w, conn);
 }
 

@@ -39,7 +39,7 @@ static bool take_not_here_token(struct worker *w, struct conn *from) {
 /* Silence for data, an answer for disco: a client that searches a path wants to know that it does not lead here. */
 static void refuse_unknown(struct worker *w, struct conn *from, const struct derp_send *send, bool is_disco) {
     metrics_drop(w->metrics, DROP_UNKNOWN_DEST, is_disco, send->data_size);
-    if (is_disco && take_not_here_token(w, from)) conn_send_peer_gone(w, from, send->dst, DERP_GONE_NOT_HERE);
+    if (is_disco && take_not_here_token(w, from)) conn_send_not_here(w, from, send->dst);
 }
 
 /* The frame as a packet: the carrier as it is, or a copy of what lies in the receive buffer. `to` may have to lose a

@@ -4,8 +4,8 @@
 #include "core/check.h"
 
 /* How many slots share a page, small ones first: 512 B for disco and control frames, 1.8 KB for a full network MTU,
- * 8 KB for a gathered send of a few, 22 KB for a gathered send or the greatest TLS record, and the whole page for the greatest packet and the greatest
- * send. */
+ * 8 KB for a gathered send of a few, 22 KB for a gathered send or the greatest TLS record, and the whole page for the
+ * greatest packet and the greatest send. */
 static const uint32_t slots_per_page[PACKET_CLASSES] = {128, 36, 8, 3, 1};
 
 struct packet_page {

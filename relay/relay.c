@@ -252,6 +252,7 @@ static void make_worker(struct relay *relay, uint32_t idx, uint64_t now_ns) {
     options.write_timeout_ns = relay->options.write_timeout_ns;
     options.duplicates_policy = relay->options.duplicates_policy;
     options.rate = relay->options.rate;
+    memcpy(options.source_secret, relay->source_secret, sizeof(options.source_secret));
     struct worker_links links = {.from_control = relay->control_to_worker[idx],
                                  .to_control = relay->worker_to_control[idx],
                                  .to_front = relay->worker_to_front[idx],
@@ -289,6 +290,7 @@ bool relay_init(struct relay *relay, const struct relay_options *options, uint64
     make_front(relay, now_ns);
     make_control(relay);
     make_office(relay, now_ns);
+    rng_bytes(&relay->rngs[THREAD_CONTROL], relay->source_secret, sizeof(relay->source_secret));
     relay->stations = arena_take(&relay->shared, limits->workers_count * sizeof(struct crossing_station));
     for (uint32_t i = 0; i < limits->workers_count; i++) make_worker(relay, i, now_ns);
     seal_memory(relay);

@@ -58,6 +58,7 @@ struct relay {
     struct lane *worker_to_control[LIMIT_WORKERS_MAX];
     struct lane *worker_to_front[LIMIT_WORKERS_MAX];
     struct crossing_station *stations;  // of the workers
+    uint8_t source_secret[16];          // theirs
     struct epoch epoch;
     struct directory directory;
     struct front front;

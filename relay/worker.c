@@ -41,7 +41,7 @@ void worker_init(struct worker *w, struct arena *arena, const struct worker_opti
     w->peers = arena_take(arena, options->peers_max * sizeof(struct peer));
     senders_init(&w->senders, arena, options->conns_max * 4, rng);
     wheel_init(&w->wheel, now_ns);
-    rng_bytes(rng, w->source_secret, sizeof(w->source_secret));
+    memcpy(w->source_secret, options->source_secret, sizeof(w->source_secret));
 }
 
 void worker_fini(struct worker *w) {
@@ -171,12 +171,23 @@ static void on_release(struct worker *w, const struct mail *mail) {
     peer_release(w, peer);
 }
 
-static void on_gone(struct worker *w, const struct mail *mail) {
+/* Who has had packets of these keys hears that they have left. */
+static void tell_gone(struct worker *w, uint32_t count) {
     struct sender_holder *holder;
-    while ((holder = senders_take_holder(&w->senders, &mail->key)) != NULL) {
-        struct conn_runtime *r = container_of(holder, struct conn_runtime, senders);
-        conn_send_peer_gone(w, container_of(r, struct conn, r), &mail->key, DERP_GONE_DISCONNECTED);
+    for (uint32_t i = 0; i < count; i++) {
+        while ((holder = senders_take_holder(&w->senders, &w->gone[i])) != NULL) {
+            struct conn_runtime *r = container_of(holder, struct conn_runtime, senders);
+            conn_send_farewell(w, container_of(r, struct conn, r), &w->gone[i]);
+        }
     }
+    w->gone_count -= count;
+    memmove(w->gone, w->gone + count, w->gone_count * sizeof(w->gone[0]));
+}
+
+/* Told later in the pass (phase_gone); early, if there are too many, which may make a packet come behind the news. */
+static void on_gone(struct worker *w, const struct mail *mail) {
+    if (w->gone_count == WORKER_GONE_MAX) tell_gone(w, w->gone_count);
+    w->gone[w->gone_count++] = mail->key;
 }
 
 /* Everybody starts over with a full bucket, as with derper. */
@@ -242,6 +253,16 @@ static void phase_start(struct worker *w) {
     }
 }
 
+/* A departed key's worker hands over its packets before it reports the departure: what they crossed into before we read
+ * of it is there by now, and goes into backlogs before the news does. */
+static void phase_gone(struct worker *w) {
+    uint32_t count = w->gone_count;
+    if (count == 0) return;
+    phase_arrivals(w);
+    phase_start(w);
+    tell_gone(w, min_of(count, w->gone_count));
+}
+
 static void phase_timers(struct worker *w) {
     struct wheel_timer *timer;
     while ((timer = wheel_pop(&w->wheel, w->now_ns)) != NULL) {
@@ -286,6 +307,7 @@ static void flush_lanes(struct worker *w) {
 
 /* Who found no chunk tries again soon; packets of ours that are away are looked for now and then. */
 static uint64_t next_pass_ns(const struct worker *w) {
+    if (w->gone_count) return w->now_ns;
     if (w->dirty) return w->now_ns + NS_PER_MS;
     uint64_t next_ns = wheel_next_ns(&w->wheel);
     return w->crossing.away ? min_of(next_ns, w->now_ns + CROSSING_COLLECT_NS) : next_ns;
@@ -301,6 +323,7 @@ uint64_t worker_step(struct worker *w, uint64_t now_ns) {
     worker_take_mail(w);
     phase_arrivals(w);
     phase_start(w);
+    phase_gone(w);
     crossing_flush_out(&w->crossing);
     phase_timers(w);
     phase_flush(w);

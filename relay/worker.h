@@ -55,13 +55,16 @@ struct worker_options {
     uint64_t write_timeout_ns;  // without progress; 0: none
     enum duplicates_policy duplicates_policy;
     struct rate_limit rate;
+    uint8_t source_secret[16];
 };
+
+enum { WORKER_GONE_MAX = 64 };  // departures handled at once
 
 struct worker {
     uint32_t idx;
     uint64_t now_ns;
     uint64_t pass;              // number of this pass
-    uint8_t source_secret[16];  // hashes sources to flows: clients choose their keys
+    uint8_t source_secret[16];  // the same on all workers; hashes sources to flows: clients choose their keys
     struct rate_limit rate;     // what each client may send
     struct metrics *metrics;    // published
     struct ring *ring;
@@ -75,6 +78,8 @@ struct worker {
     uint32_t peers_count;
     struct senders senders;
     struct crossing crossing;
+    struct node_key gone[WORKER_GONE_MAX];  // have left the region: to be told behind what has crossed before
+    uint32_t gone_count;
     struct conn *to_start;  // GO has come; started after the mail, so that starting may itself ask for mail
     struct conn *dirty;
     struct conn *holder_oldest;  // connections with an incomplete frame or record: the first to go when memory is short
