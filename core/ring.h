@@ -128,11 +128,14 @@ static inline bool ring_socket_is_idle(const struct ring_socket *socket) {
 /* The socket leaves this ring alive, for another thread's: returns the fd and sets socket->fd to -1. Must be idle. */
 must_use int ring_socket_detach(struct ring_socket *socket);
 
-/* The two system calls on a connected fd that are made outside the queues; here, because the simulator's sockets are
+/* The system calls on a connected fd that are made outside the queues; here, because the simulator's sockets are
  * not the kernel's. */
 
 /* The other side's address. Negative errno on failure (the connection is gone already). */
 must_use int ring_peer_address(int fd, struct net_address *ret);
+
+/* Bytes that were sent on a connected fd and that the other side has not acknowledged. Negative errno on failure. */
+must_use int64_t ring_unacknowledged(int fd);
 
 /* Closes an fd that has no ring_socket. */
 void ring_close_fd(struct ring *ring, int fd);

@@ -2,6 +2,8 @@
 
 int ring_peer_address(int fd, struct net_address *ret) { return sys_peer_address(fd, ret); }
 
+int64_t ring_unacknowledged(int fd) { return sys_tcp_unacknowledged(fd); }
+
 void ring_close_fd(struct ring *ring, int fd) {
     (void)ring;
     sys_close(fd);

@@ -14,6 +14,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -222,7 +224,11 @@ size_t sys_fd_limit(void) {
     return files.rlim_cur == RLIM_INFINITY ? SIZE_MAX : (size_t)files.rlim_cur;
 }
 
+/* Newer kernels (6.2) tell the number as the directory's size; walking 10,000 entries would take 13 ms of a thread that
+ * has clients to see to. */
 size_t sys_fd_count(void) {
+    struct stat about;
+    if (stat("/proc/self/fd", &about) == 0 && about.st_size > 0) return (size_t)about.st_size;
     DIR *dir = opendir("/proc/self/fd");
     if (dir == NULL) return 0;
     size_t count = 0;
@@ -355,6 +361,11 @@ int sys_peer_address(int fd, struct net_address *ret) {
     socklen_t size = sizeof(name);
     if (getpeername(fd, (struct sockaddr *)&name, &size) != 0) return -errno;
     return address_from_kernel(&name, ret);
+}
+
+int64_t sys_tcp_unacknowledged(int fd) {
+    int bytes;
+    return ioctl(fd, SIOCOUTQ, &bytes) == 0 ? bytes : -errno;
 }
 
 void sys_close(int fd) {

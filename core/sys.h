@@ -77,6 +77,9 @@ must_use int sys_listen_tcp(const struct listen_address *where, const struct tcp
 /* Address of the other side of a connected socket. Negative errno on failure. */
 must_use int sys_peer_address(int fd, struct net_address *ret);
 
+/* Bytes that were given to a TCP socket and not acknowledged by the other side. Negative errno on failure. */
+must_use int64_t sys_tcp_unacknowledged(int fd);
+
 /* Closes an fd that no ring knows. */
 void sys_close(int fd);
 

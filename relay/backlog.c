@@ -105,6 +105,13 @@ struct packet *backlog_drop(struct backlog *backlog) {
     return backlog->waiting == 0 ? NULL : take_head(backlog, choose(backlog, is_fatter));
 }
 
+/* Times do not go back, so what arrived first has waited longest. */
+struct packet *backlog_pop_older(struct backlog *backlog, uint64_t before_ns) {
+    if (backlog->waiting == 0) return NULL;
+    unsigned oldest = choose(backlog, is_older);
+    return backlog->flows[oldest].head->enqueued_ns < before_ns ? take_head(backlog, oldest) : NULL;
+}
+
 struct packet *backlog_pop_excess(struct backlog *backlog, size_t bytes_max) {
     if (backlog->bytes <= bytes_max || backlog->count <= 1) return NULL;
     return backlog_drop(backlog);

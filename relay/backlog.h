@@ -76,6 +76,10 @@ must_use struct packet *backlog_pop(struct backlog *backlog);
 /* The oldest packet of the flow that holds most bytes, now the caller's; NULL when empty. */
 must_use struct packet *backlog_drop(struct backlog *backlog);
 
+/* A packet with packet->enqueued_ns before `before_ns`, now the caller's; NULL when none is. Cheap then: only what came
+ * first is looked at. */
+must_use struct packet *backlog_pop_older(struct backlog *backlog, uint64_t before_ns);
+
 /* As backlog_drop, if more than `bytes_max` and more than one packet wait, else NULL: call until NULL after a push. The
  * packet just pushed leaves, too, when it alone is more than any other flow has. */
 must_use struct packet *backlog_pop_excess(struct backlog *backlog, size_t bytes_max);

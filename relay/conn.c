@@ -210,5 +210,3 @@ void conn_on_keepalive_timer(struct worker *w, struct conn *conn) {
     wheel_arm(&w->wheel, &conn->r.keepalive_timer, conn->v.keepalive_due_ns);
     conn_make_dirty(w, conn);
 }
-
-void conn_on_write_timer(struct worker *w, struct conn *conn) { conn_close(w, conn, CLOSE_WRITE_TIMEOUT); }

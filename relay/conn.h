@@ -94,6 +94,7 @@ struct conn_runtime {
     bool is_dirty;
     bool is_keepalive_due;
     bool was_short;  // the last send took only a part: the next chunk is small
+    int64_t unacknowledged;  // bytes, when the write timer fired last; -1: not since the send was given
     bool is_closing;
     bool is_sealing_broken;       // nothing may be sealed any more, not even an alert
     uint8_t close_alert;  // TLS: what to say when closing, enum record_alert

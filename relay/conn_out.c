@@ -3,10 +3,30 @@
 #include "relay/peer.h"
 #include "relay/worker.h"
 
+/* Looks per write timeout: the kernel tells of a finished send only when half of what it may hold unsent has gone
+ * (TCP_NOTSENT_LOWAT), which takes a slow link seconds, so the progress in between is looked for. */
+enum { WRITE_LOOKS = 4 };
+
 static void arm_write_timer(struct worker *w, struct conn *conn) {
     if (w->write_timeout_ns == 0) return;
+    conn->r.unacknowledged = -1;
     conn->v.write_deadline_ns = w->now_ns + w->write_timeout_ns;
-    wheel_arm(&w->wheel, &conn->r.write_timer, conn->v.write_deadline_ns);
+    wheel_arm(&w->wheel, &conn->r.write_timer, w->now_ns + w->write_timeout_ns / WRITE_LOOKS);
+}
+
+void conn_on_write_timer(struct worker *w, struct conn *conn) {
+    int64_t now_left = ring_unacknowledged(conn->r.socket.fd);
+    if (now_left >= 0 && now_left < conn->r.unacknowledged) {
+        conn->v.write_deadline_ns = w->now_ns + w->write_timeout_ns;
+    }
+    conn->r.unacknowledged = now_left;
+    if (w->now_ns >= conn->v.write_deadline_ns) {
+        conn_close(w, conn, CLOSE_WRITE_TIMEOUT);
+        return;
+    }
+    peer_drop_aged(w, conn->r.peer);
+    uint64_t next_ns = w->now_ns + w->write_timeout_ns / WRITE_LOOKS;
+    wheel_arm(&w->wheel, &conn->r.write_timer, min_of(next_ns, conn->v.write_deadline_ns));
 }
 
 static void send_rest(struct worker *w, struct conn *conn) {
@@ -111,12 +131,7 @@ static void note_sender(struct worker *w, struct conn *conn, const struct packet
 static void seal_packet(struct worker *w, struct conn *conn, struct packet *chunk, struct writer *room,
                         struct packet *packet) {
     enum packet_kind kind = packet->is_disco ? KIND_DISCO : KIND_OTHER;
-    uint64_t waited_ns = w->now_ns - packet->enqueued_ns;
-    metrics_queue_time(w->metrics, waited_ns);
-    if (waited_ns > LIMIT_QUEUE_AGE_S * NS_PER_S) {
-        worker_drop(w, packet, DROP_QUEUE_AGE);
-        return;
-    }
+    metrics_queue_time(w->metrics, w->now_ns - packet->enqueued_ns);
     if (!seal(w, conn, room, packet->frame, packet->size)) {
         worker_drop(w, packet, DROP_WRITE_ERROR);
         return;
@@ -130,6 +145,7 @@ static void seal_packet(struct worker *w, struct conn *conn, struct packet *chun
 static void seal_packets(struct worker *w, struct conn *conn, struct packet *chunk, struct writer *room) {
     struct backlog *backlog = &conn->r.peer->backlog;
     const struct packet *next;
+    peer_drop_aged(w, conn->r.peer);
     while (!conn->r.is_closing && (next = backlog_next(backlog)) != NULL && fits(conn, room, next->size)) {
         seal_packet(w, conn, chunk, room, backlog_pop(backlog));
     }

@@ -124,6 +124,15 @@ bool peer_drop_oldest(struct worker *w, struct peer *peer) {
     return oldest != NULL;
 }
 
+void peer_drop_aged(struct worker *w, struct peer *peer) {
+    uint64_t age_ns = LIMIT_QUEUE_AGE_S * NS_PER_S;
+    struct packet *packet;
+    while ((packet = backlog_pop_older(&peer->backlog, w->now_ns - min_of(age_ns, w->now_ns))) != NULL) {
+        metrics_queue_time(w->metrics, w->now_ns - packet->enqueued_ns);
+        worker_drop(w, packet, DROP_QUEUE_AGE);
+    }
+}
+
 void peer_enqueue(struct worker *w, struct peer *peer, struct packet *packet) {
     struct conn *active = peer_active(peer);
     if (active == NULL) {

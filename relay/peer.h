@@ -54,6 +54,9 @@ struct conn *peer_active(const struct peer *peer);
 /* Memory is short: the oldest packet of whoever has most waiting here goes. False when none waits. */
 bool peer_drop_oldest(struct worker *w, struct peer *peer);
 
+/* Packets that have waited for LIMIT_QUEUE_AGE_S are dropped. */
+void peer_drop_aged(struct worker *w, struct peer *peer);
+
 /* Queues a packet, which is the peer's from here on; the oldest leave when the bound is reached. Its frame is a
  * RecvPacket, its memory any worker's. */
 void peer_enqueue(struct worker *w, struct peer *peer, struct packet *packet);

@@ -280,6 +280,11 @@ ssize_t net_write(struct net_end *end, const void *bytes, size_t size) {
     return (ssize_t)count;
 }
 
+int64_t net_unread(int fd) {
+    const struct pipe *pipe = &net_end_of(fd)->other->in;
+    return (int64_t)(pipe->written - pipe->read);
+}
+
 ssize_t net_read(struct net_end *end, void *to, size_t size) {
     CHECK(!end->is_closed);
     if (end->is_reset) return -ECONNRESET;

@@ -54,6 +54,8 @@ bool net_can_accept(int listen_fd);
 /* The new fd; there has to be one (net_can_accept). */
 int net_accept(int listen_fd);
 void net_close_fd(int fd, bool reset);
+/* Bytes written by this end that the other one has not read. */
+int64_t net_unread(int fd);
 must_use int net_peer_address(int fd, struct net_address *ret);
 
 /* Descriptors that the relay holds, listeners not counted. */

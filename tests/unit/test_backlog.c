@@ -608,11 +608,28 @@ static void test_a_flow_that_is_none_is_a_crash(void **state) {
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
 }
 
+/* What waits longest may be in any flow. */
+static void test_what_is_older_than(void **state) {
+    (void)state;
+    static const uint8_t flows[] = {5, 2, 2, 9, 5};
+    assert_null(backlog_pop_older(&backlog, UINT64_MAX));
+    for (unsigned i = 0; i < array_count(flows); i++) put(flows[i], SMALL)->enqueued_ns = 10ull * i;
+    for (unsigned i = 0; i < array_count(flows); i++) {
+        assert_int_equal(backlog_oldest(&backlog), i);
+        assert_null(backlog_pop_older(&backlog, 10ull * i));
+        struct packet *packet = backlog_pop_older(&backlog, 10ull * i + 1);
+        assert_left(packet);
+        assert_int_equal(packet->enqueued_ns, 10ull * i);
+    }
+    assert_int_equal(backlog.count + backlog.bytes + backlog.frame_bytes + backlog.waiting, 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_an_empty_backlog_has_nothing, set_up),
         cmocka_unit_test_setup(test_little_is_first_in_first_out_over_all_flows, set_up),
         cmocka_unit_test_setup(test_the_threshold, set_up),
+        cmocka_unit_test_setup(test_what_is_older_than, set_up),
         cmocka_unit_test_setup(test_one_flow_is_one_queue_however_much_it_is, set_up),
         cmocka_unit_test_setup(test_arrivals_wrap, set_up),
         cmocka_unit_test_setup(test_two_equal_floods_share, set_up),
