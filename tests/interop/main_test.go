@@ -56,6 +56,10 @@ func run(m *testing.M) int {
 		return 1
 	}
 	code := m.Run()
+	if err := crossedEnough([]*relay.Server{shared, sharedTLSServer}); err != nil {
+		fmt.Fprintf(os.Stderr, "interop: %v\n", err)
+		code = max(code, 1)
+	}
 	for _, s := range []*relay.Server{shared, sharedTLSServer} {
 		if s == nil {
 			continue // no test wanted TLS

@@ -205,6 +205,9 @@ func (s *Server) Log() string { return s.log.String() }
 // ExitCode is valid after the process ended; -1 means killed by a signal.
 func (s *Server) ExitCode() int { return s.cmd.ProcessState.ExitCode() }
 
+// PID is the process id, also after the process ended.
+func (s *Server) PID() int { return s.cmd.Process.Pid }
+
 // Stop sends SIGTERM and requires exit code 0 within the deadline.
 func (s *Server) Stop(within time.Duration) error {
 	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
