@@ -40,7 +40,7 @@ func TestHostileSlowReceiver(t *testing.T) {
 			{"usual", fixed(1400), 2_000_000, 2 * time.Second},
 			{"largest", fixed(65536), 4_000_000, 2 * time.Second},
 			{"mixed", live.MixedSize, 2_000_000, 2 * time.Second},
-			{slowLink, fixed(1400), 12_000, 6 * time.Second},
+			{slowLink, fixed(1400), 30_000, 6 * time.Second},
 		} {
 			t.Run(c.name, func(t *testing.T) {
 				if c.name != "mixed" {
