@@ -43,6 +43,14 @@ enum {
     LIMIT_RECEIVE_BUFFER_SIZE = 32 * 1024,  // the greatest TLS record fits
     LIMIT_SUBMISSIONS = 1024,
 
+    /* ---- STUN ---- */
+    LIMIT_STUN_DATAGRAM = 1500,  // a request has 40 bytes; what is longer than a packet of Ethernet is none
+    LIMIT_STUN_BUFFERS = 64,  // of 2 KiB
+    LIMIT_STUN_BUFFER_SIZE = 2048,
+    LIMIT_STUN_EVENTS = 64,  // per pass: a buffer each
+    LIMIT_STUN_ANSWERS = 256,  // waiting for the kernel, which normally takes them at once
+    LIMIT_STUN_KERNEL_BYTES = 1024 * 1024,  // requests waiting for us: some 1300, or what net.core.rmem_max allows
+
     /* ---- threads ---- */
     LIMIT_WORKERS_MAX = 64,
     LIMIT_WORKER_BUSY_PERMILLE = 700,  // of a worker's time; who is busier gets no new keys: the rest is for bursts

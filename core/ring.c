@@ -1,7 +1,7 @@
 /* ring.c - the verbs: requests become submission entries, completions become events.
  *
- * Cancels name their target by user_data, which the kernel finds by hash; naming the fd would make it walk all that is
- * pending on the ring.
+ * Cancels name their target by user_data, which the kernel finds by hash; naming the fd makes it walk all that is
+ * pending on the ring, which is done only when a datagram socket with sends in flight is closed.
  */
 #include "core/ring_internal.h"
 
@@ -78,9 +78,28 @@ static void submit_receive(struct ring *ring, struct ring_socket *socket) {
     }
 }
 
+static struct ring_datagram_socket *datagram_socket_of(struct ring_socket *socket) {
+    return container_of(socket, struct ring_datagram_socket, socket);
+}
+
+/* Multishot puts name and control data into the buffer, in front of the bytes; single-shot into the socket's object. */
+static void submit_receive_datagrams(struct ring *ring, struct ring_socket *socket) {
+    struct ring_message *message = &datagram_socket_of(socket)->received;
+    struct io_uring_sqe *sqe = request(ring, socket, TAG_RECEIVE);
+    bool is_multishot = (ring->features & RING_MULTISHOT_RECEIVE) != 0;
+    if (!is_multishot) ring_message_reset(message);
+    sqe->opcode = IORING_OP_RECVMSG;
+    sqe->flags = IOSQE_BUFFER_SELECT;
+    sqe->buf_group = RING_BUFFER_GROUP;
+    sqe->addr = (uint64_t)(uintptr_t)(is_multishot ? &ring_message_template : &message->header);
+    sqe->len = 1;
+    if (is_multishot) sqe->ioprio = IORING_RECV_MULTISHOT;
+}
+
 static void submit_armed(struct ring *ring, struct ring_socket *socket) {
     socket->receive_state = RECEIVE_ARMED;
     if (socket->receive_mode == RECEIVE_ACCEPT) submit_accept(ring, socket);
+    else if (socket->receive_mode == RECEIVE_DATAGRAMS) submit_receive_datagrams(ring, socket);
     else submit_receive(ring, socket);
 }
 
@@ -95,6 +114,17 @@ static void submit_cancel_receive(struct ring *ring, struct ring_socket *socket)
     enum ring_tag target = socket->receive_mode == RECEIVE_ACCEPT ? TAG_ACCEPT : TAG_RECEIVE;
     socket->receive_cancels++;
     submit_cancel(ring, socket, target, TAG_CANCEL_RECEIVE);
+}
+
+/* Of a datagram socket all that is in flight, whatever it is: they have nothing else in common. */
+static void submit_cancel_send(struct ring *ring, struct ring_socket *socket) {
+    if (socket->receive_mode != RECEIVE_DATAGRAMS) {
+        submit_cancel(ring, socket, TAG_SEND, TAG_CANCEL_SEND);
+        return;
+    }
+    struct io_uring_sqe *sqe = request(ring, socket, TAG_CANCEL_SEND);
+    sqe->opcode = IORING_OP_ASYNC_CANCEL;
+    sqe->cancel_flags = IORING_ASYNC_CANCEL_FD | IORING_ASYNC_CANCEL_ALL;
 }
 
 /* why: through the ring and not close(2). It goes out with the batch, costs no system call of its own, and its
@@ -164,7 +194,7 @@ static void receive_start(struct ring *ring, struct ring_socket *socket, uint8_t
 void ring_accept(struct ring *ring, struct ring_socket *socket) { receive_start(ring, socket, RECEIVE_ACCEPT, 0); }
 
 void ring_receive(struct ring *ring, struct ring_socket *socket, enum ring_receive_mode mode, uint32_t size_max) {
-    CHECK(ring->buffers > 0);
+    CHECK(ring->buffers > 0 && socket->receive_mode != RECEIVE_DATAGRAMS);
     receive_start(ring, socket, (uint8_t)mode, size_max);
 }
 
@@ -193,6 +223,42 @@ void ring_send(struct ring *ring, struct ring_socket *socket, const void *bytes,
     socket->sending = true;
 }
 
+void ring_datagram_socket_init(struct ring_datagram_socket *socket, int fd, uint64_t handle) {
+    struct sockaddr_storage name = {0};
+    socklen_t size = sizeof(name);
+    CHECK(getsockname(fd, (struct sockaddr *)&name, &size) == 0);
+    *socket = (struct ring_datagram_socket){.is_ipv4 = name.ss_family == AF_INET};
+    ring_socket_init(&socket->socket, fd, handle);
+    socket->socket.receive_mode = RECEIVE_DATAGRAMS;
+}
+
+void ring_receive_datagrams(struct ring *ring, struct ring_datagram_socket *socket) {
+    CHECK(ring->buffer_size > RING_DATAGRAM_OVERHEAD && ring->buffer_size % 8 == 0);
+    CHECK(ring->buffers > 0 && socket->socket.receive_mode == RECEIVE_DATAGRAMS);
+    receive_start(ring, &socket->socket, RECEIVE_DATAGRAMS, 0);
+}
+
+void ring_send_datagram(struct ring *ring, struct ring_datagram_socket *socket, struct ring_datagram *datagram) {
+    CHECK(socket->socket.close_state == 0 && socket->socket.receive_mode == RECEIVE_DATAGRAMS);
+    CHECK(datagram->in_flight_on == NULL && datagram->segment_size == 0 && socket->socket.in_flight < UINT16_MAX / 2);
+    ring_message_write(datagram, socket->is_ipv4);
+    datagram->in_flight_on = socket;
+    struct io_uring_sqe *sqe = ring_sqe(ring, datagram, TAG_DATAGRAM);
+    sqe->opcode = IORING_OP_SENDMSG;
+    sqe->fd = socket->socket.fd;
+    sqe->addr = (uint64_t)(uintptr_t)&datagram->message.header;
+    sqe->len = 1;
+    sqe->msg_flags = MSG_NOSIGNAL;
+    socket->sends_in_flight++;
+    socket->socket.in_flight++;
+    socket->socket.sending = true;
+}
+
+const struct ring_arrival *ring_arrival(const struct ring *ring, const struct ring_event *event) {
+    CHECK(event->buffer_idx < ring->buffers && ring->buffer_is_out[event->buffer_idx]);
+    return &ring->arrivals[event->buffer_idx];
+}
+
 void ring_close_socket(struct ring *ring, struct ring_socket *socket, bool reset) {
     static const struct linger abort_at_close = {.l_onoff = 1, .l_linger = 0};
     if (socket->close_state != 0) return;
@@ -202,7 +268,7 @@ void ring_close_socket(struct ring *ring, struct ring_socket *socket, bool reset
     socket->close_state = CLOSE_CANCELLING;
     if (socket->receive_state == RECEIVE_PARKED) unpark(ring, socket);
     if (socket->receive_state == RECEIVE_ARMED) submit_cancel_receive(ring, socket);
-    if (socket->sending) submit_cancel(ring, socket, TAG_SEND, TAG_CANCEL_SEND);
+    if (socket->sending) submit_cancel_send(ring, socket);
     if (socket->in_flight == 0) submit_close(ring, socket);
 }
 
@@ -254,15 +320,19 @@ static bool on_accepted(struct ring *ring, struct ring_socket *socket, const str
     return true;
 }
 
+/* After a completion with bytes, or with a datagram. */
+static void receive_goes_on(struct ring *ring, struct ring_socket *socket) {
+    if (socket->receive_state != RECEIVE_NONE) return;
+    // Without multishot, or when the kernel has ended one for reasons of its own: MANY means until told.
+    if (socket->receive_mode != RING_RECEIVE_ONCE && !socket->pausing) submit_armed(ring, socket);
+    // This completion is spoken for by the bytes, the pause needs another one.
+    if (socket->pausing && socket->receive_cancels == 0) submit_cancel_receive(ring, socket);
+}
+
 static bool on_bytes(struct ring *ring, struct ring_socket *socket, const struct io_uring_cqe *cqe,
                      struct ring_event *event) {
     unsigned idx = cqe->flags >> IORING_CQE_BUFFER_SHIFT;
-    if (socket->receive_state == RECEIVE_NONE) {
-        // Without multishot, or when the kernel has ended one for reasons of its own: MANY means until told.
-        if (socket->receive_mode == RING_RECEIVE_MANY && !socket->pausing) submit_armed(ring, socket);
-        // This completion is spoken for by the bytes, the pause needs another one.
-        if (socket->pausing && socket->receive_cancels == 0) submit_cancel_receive(ring, socket);
-    }
+    receive_goes_on(ring, socket);
     event_fill(event, socket, RING_RECEIVED, cqe->res);
     event->bytes = buffer_at(ring, idx);
     event->buffer_idx = (uint16_t)idx;
@@ -289,10 +359,58 @@ static bool on_no_bytes(struct ring *ring, struct ring_socket *socket, int32_t r
     return event_fill(event, socket, RING_RECEIVED, result);
 }
 
+/* A buffer that a multishot receive has filled: its own header, name, control data, bytes. */
+static const uint8_t *datagram_in_buffer(struct ring *ring, unsigned idx, size_t size_all, size_t *size) {
+    uint8_t *at = buffer_at(ring, idx);
+    CHECK(size_all >= RING_DATAGRAM_OVERHEAD && size_all <= ring->buffer_size);
+    asan_unpoison(at, size_all);
+    struct io_uring_recvmsg_out out;
+    memcpy(&out, at, sizeof(out));
+    struct msghdr header = {.msg_name = at + sizeof(out),
+                            .msg_namelen = min_of(out.namelen, (uint32_t)RING_NAME_SIZE),
+                            .msg_control = at + sizeof(out) + RING_NAME_SIZE,
+                            .msg_controllen = min_of(out.controllen, (uint32_t)RING_CONTROL_SIZE),
+                            .msg_flags = (int)out.flags};
+    ring_message_read(&header, &ring->arrivals[idx]);
+    *size = size_all - RING_DATAGRAM_OVERHEAD;
+    return at + RING_DATAGRAM_OVERHEAD;
+}
+
+/* The arrival is noted before the next receive may overwrite the message. */
+static const uint8_t *datagram_take(struct ring *ring, struct ring_socket *socket, const struct io_uring_cqe *cqe,
+                                    size_t *size) {
+    unsigned idx = cqe->flags >> IORING_CQE_BUFFER_SHIFT;
+    *size = (size_t)cqe->res;
+    if ((cqe->flags & IORING_CQE_F_BUFFER) == 0) return NULL;  // single-shot kernels take none for nothing
+    if (ring->features & RING_MULTISHOT_RECEIVE) return datagram_in_buffer(ring, idx, *size, size);
+    ring_message_read(&datagram_socket_of(socket)->received.header, &ring->arrivals[idx]);
+    asan_unpoison(buffer_at(ring, idx), *size);
+    return buffer_at(ring, idx);
+}
+
+static bool on_datagram(struct ring *ring, struct ring_socket *socket, const struct io_uring_cqe *cqe,
+                        struct ring_event *event) {
+    unsigned idx = cqe->flags >> IORING_CQE_BUFFER_SHIFT;
+    size_t size;
+    const uint8_t *bytes = datagram_take(ring, socket, cqe, &size);
+    receive_goes_on(ring, socket);
+    CHECK(bytes != NULL || size == 0);
+    event_fill(event, socket, RING_RECEIVED, (int32_t)size);
+    event->more = socket->receive_state != RECEIVE_NONE;
+    if (size > 0) {
+        event->bytes = bytes;
+        event->buffer_idx = (uint16_t)idx;
+    } else if (bytes != NULL) {
+        buffer_return(ring, idx);
+    }
+    return true;
+}
+
 static bool on_received(struct ring *ring, struct ring_socket *socket, const struct io_uring_cqe *cqe,
                         struct ring_event *event) {
     bool has_buffer = (cqe->flags & IORING_CQE_F_BUFFER) != 0;
-    bool has_bytes = has_buffer && cqe->res > 0;
+    bool is_datagram = socket->receive_mode == RECEIVE_DATAGRAMS && cqe->res >= 0;
+    bool has_bytes = has_buffer && (cqe->res > 0 || is_datagram);
     unsigned idx = cqe->flags >> IORING_CQE_BUFFER_SHIFT;
     if (has_buffer) buffer_taken(ring, idx);
     // Some kernels hand out a buffer for the end of the stream as well.
@@ -300,9 +418,23 @@ static bool on_received(struct ring *ring, struct ring_socket *socket, const str
     bool is_armed = (cqe->flags & IORING_CQE_F_MORE) != 0;
     if (!is_armed) receive_ended(socket);
     if (socket->close_state != 0) return closing_step(ring, socket);
+    if (is_datagram) return on_datagram(ring, socket, cqe, event);
     if (has_bytes) return on_bytes(ring, socket, cqe, event);
     CHECK(!is_armed && cqe->res <= 0);  // the kernel keeps nothing armed past an end or error, nor uses memory not ours
     return on_no_bytes(ring, socket, cqe->res, event);
+}
+
+static bool on_datagram_sent(struct ring *ring, struct ring_datagram *datagram, int32_t result,
+                             struct ring_event *event) {
+    struct ring_datagram_socket *socket = datagram->in_flight_on;
+    datagram->in_flight_on = NULL;
+    socket->sends_in_flight--;
+    socket->socket.in_flight--;
+    socket->socket.sending = socket->sends_in_flight > 0;
+    if (socket->socket.close_state != 0) return closing_step(ring, &socket->socket);
+    event_fill(event, &socket->socket, RING_DATAGRAM_SENT, result);
+    event->datagram = datagram;
+    return true;
 }
 
 static bool on_sent(struct ring *ring, struct ring_socket *socket, int32_t result, struct ring_event *event) {
@@ -326,7 +458,8 @@ static bool on_cancelled_receive(struct ring *ring, struct ring_socket *socket, 
 
 static bool on_cancelled_send(struct ring *ring, struct ring_socket *socket, int32_t result) {
     socket->in_flight--;
-    if (result < 0 && socket->sending) submit_cancel(ring, socket, TAG_SEND, TAG_CANCEL_SEND);
+    bool has_missed = result < 0 || socket->receive_mode == RECEIVE_DATAGRAMS;  // there the result is how many were hit
+    if (has_missed && socket->sending) submit_cancel_send(ring, socket);
     return closing_step(ring, socket);
 }
 
@@ -341,7 +474,7 @@ static bool on_closed(struct ring_socket *socket, int32_t result, struct ring_ev
 }
 
 static void post_wake(struct ring *self, const struct ring *other) {
-    struct io_uring_sqe *sqe = ring_sqe(self, other, TAG_WAKE_SENT);
+    struct io_uring_sqe *sqe = ring_sqe(self, other, TAG_WAKE);
     sqe->opcode = IORING_OP_MSG_RING;
     sqe->fd = other->uring.ring_fd;
     sqe->off = TAG_WAKE;
@@ -364,8 +497,10 @@ static bool on_completion(struct ring *ring, const struct io_uring_cqe *cqe, str
         case TAG_CANCEL_RECEIVE: return on_cancelled_receive(ring, object, cqe->res, event);
         case TAG_CANCEL_SEND: return on_cancelled_send(ring, object, cqe->res);
         case TAG_CLOSE: return on_closed(object, cqe->res, event);
-        case TAG_WAKE: return false;
-        case TAG_WAKE_SENT: on_wake_failed(ring, object, cqe->res); return false;
+        case TAG_WAKE:
+            if (object != NULL) on_wake_failed(ring, object, cqe->res);
+            return false;
+        case TAG_DATAGRAM: return on_datagram_sent(ring, object, cqe->res, event);
     }
     return false;
 }

@@ -23,7 +23,8 @@
  *                               v
  *                            (none), the fd lives on and is the caller's
  *
- * Limits per socket: one receive (or accept) and one send in flight; both are CHECKed.
+ * Limits per socket: one receive (or accept) and one send in flight; both are CHECKed. A datagram socket may have any
+ * number of sends in flight, each with an object of its own (see "datagrams").
  *
  * Memory. All of it is allocated by ring_open and has a size known before (ring_footprint). Received bytes lie in the
  * ring's registered buffers: they are the owner's from the event until ring_give_back, which must happen for every
@@ -47,6 +48,10 @@
  */
 #pragma once
 
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
 #include "core/base.h"
 #include "core/sys.h"
 
@@ -57,7 +62,7 @@ enum ring_feature {
     RING_MULTISHOT_ACCEPT = 1 << 0,  // 5.19; else one accept at a time, re-armed
     RING_COOP_TASKRUN = 1 << 1,      // 5.19; else interrupts
     RING_SINGLE_ISSUER = 1 << 2,     // 6.0
-    RING_MULTISHOT_RECEIVE = 1 << 3, // 6.0; else one receive at a time from the same registered buffers
+    RING_MULTISHOT_RECEIVE = 1 << 3, // 6.0; else one receive at a time from the same registered buffers; both kinds
     RING_DEFER_TASKRUN = 1 << 4,     // 6.1; else COOP_TASKRUN
     RING_RESTRICTIONS = 1 << 5,      // 5.10; may be refused by a hardened kernel
 };
@@ -175,20 +180,96 @@ void ring_send(struct ring *ring, struct ring_socket *socket, const void *bytes,
  * With `reset` the peer gets a TCP reset instead of a FIN (unsent data is thrown away). */
 void ring_close_socket(struct ring *ring, struct ring_socket *socket, bool reset);
 
+/* ---- datagrams ----
+ *
+ * A UDP socket, made by sys_listen_udp: it is asked for the local address of each datagram. It is closed with
+ * ring_close_socket and paused with ring_receive_pause on its `socket`, which all its events name; the other asking
+ * verbs are not for it.
+ *
+ * Received datagrams come as RING_RECEIVED, in buffers that are given back like those of streams; who sent one, and to
+ * which address of this host, tells ring_arrival. A datagram without bytes is reported with result 0 and has no buffer.
+ * What does not fit (RING_DATAGRAM_OVERHEAD bytes of a buffer may be the kernel's) is cut off and marked. An error
+ * ends the receive: ask again, but not at once, it may be there for longer.
+ *
+ * Sending. One send is a `struct ring_datagram` of the caller's, many may be in flight. It and the bytes it names stay
+ * unchanged and in place until RING_DATAGRAM_SENT names it, or RING_CLOSED the socket. Order is the kernel's business.
+ * An answer leaves from the address that was asked when it is sent along the path that the question came by.
+ *
+ * Not here, but with a place: runs of datagrams (UDP_GRO, UDP_SEGMENT). `segment_size` is 0 in arrivals and has to be 0
+ * in sends until they are. */
+
+/* Where a datagram comes from or goes to, seen from here. */
+struct ring_path {
+    struct net_address remote;
+    uint8_t local_ip[16];  // v4-mapped as in net_address; our side
+    bool has_local;  // false: the kernel chooses, or did not say
+    uint32_t interface;  // by which it came; used for link-local addresses alone, which mean nothing without it
+};
+
+struct ring_arrival {
+    struct ring_path path;
+    uint16_t segment_size;
+    bool is_cut;  // the datagram was longer
+};
+
+enum {
+    RING_CONTROL_SIZE = 64,  // packet info of IPv6 (40) and a segment size (24)
+    RING_NAME_SIZE = 32,  // a socket address of IPv6 (28), rounded up
+    RING_DATAGRAM_OVERHEAD = 16 + RING_NAME_SIZE + RING_CONTROL_SIZE,
+};
+
+/* What the kernel reads or writes about a datagram beside its bytes. Private to the ring. */
+struct ring_message {
+    struct msghdr header;
+    struct iovec bytes;
+    _Alignas(8) uint8_t name[RING_NAME_SIZE];
+    _Alignas(8) uint8_t control[RING_CONTROL_SIZE];
+};
+
+struct ring_datagram_socket {
+    struct ring_socket socket;
+    uint32_t sends_in_flight;  // private, as all below
+    bool is_ipv4;  // not of the dual-stack kind
+    struct ring_message received;
+};
+
+struct ring_datagram {
+    const void *bytes;
+    size_t size;
+    struct ring_path path;
+    uint16_t segment_size;
+    struct ring_datagram_socket *in_flight_on;  // NULL: the caller's; private, as all below
+    struct ring_message message;
+};
+
+/* Takes over a bound UDP socket `fd`. The object must not move until RING_CLOSED, as a ring_socket. */
+void ring_datagram_socket_init(struct ring_datagram_socket *socket, int fd, uint64_t handle);
+
+/* Asks for datagrams, again and again until ring_receive_pause, an error or close. Running out of buffers is no event.
+ * The ring's buffers have to be larger than RING_DATAGRAM_OVERHEAD, and multiples of 8 bytes. */
+void ring_receive_datagrams(struct ring *ring, struct ring_datagram_socket *socket);
+
+/* Sends `datagram` (bytes, size, path; the rest zero when it is used for the first time) by the socket. */
+void ring_send_datagram(struct ring *ring, struct ring_datagram_socket *socket, struct ring_datagram *datagram);
+
 /* ---- collecting ---- */
 
 enum ring_op {
     RING_ACCEPTED,  // on the listening socket; result: new fd or -errno
-    RING_RECEIVED,  // result: bytes > 0, 0 at end of stream, or -errno; the last two end the receive
+    RING_RECEIVED,  // result: bytes > 0, 0 at end of stream, or -errno; the last two end the receive. Datagrams: above
     RING_RECEIVE_PAUSED,  // after ring_receive_pause
     RING_SENT,  // result: bytes the kernel took, or -errno
     RING_CLOSED,  // after ring_close_socket: the object is the owner's again
+    RING_DATAGRAM_SENT,  // result: bytes the kernel took (all of them), or -errno; `datagram` is the owner's again
 };
 
 struct ring_event {
     uint64_t handle;  // of the socket
     struct ring_socket *socket;
-    const uint8_t *bytes;  // RING_RECEIVED with result > 0
+    union {
+        const uint8_t *bytes;  // RING_RECEIVED with result > 0
+        struct ring_datagram *datagram;  // RING_DATAGRAM_SENT
+    };
     int32_t result;
     uint16_t buffer_idx;  // for ring_give_back
     uint8_t op;  // enum ring_op
@@ -201,6 +282,9 @@ struct ring_event {
 size_t ring_reap(struct ring *ring, struct ring_event *events, size_t count_max);
 
 static inline bool ring_socket_is_closing(const struct ring_socket *socket) { return socket->close_state != 0; }
+
+/* Of a RING_RECEIVED event with bytes on a datagram socket. Valid until its buffer is given back. */
+const struct ring_arrival *ring_arrival(const struct ring *ring, const struct ring_event *event);
 
 /* Returns the buffer of a RING_RECEIVED event with bytes. */
 void ring_give_back(struct ring *ring, const struct ring_event *event);

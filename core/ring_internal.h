@@ -1,7 +1,9 @@
 /* ring_internal.h - what the files of the ring share: ring_setup.c opens, ring_probe.c asks the kernel what it can,
- * ring.c asks and collects, ring_enter.c goes into the kernel. Nobody else includes this.
+ * ring.c asks and collects, ring_datagram.c translates between paths and the kernel's messages, ring_enter.c goes into
+ * the kernel. Nobody else includes this.
  *
- * A request is told from the others by its user_data: the address of its ring_socket with a tag in the low three bits.
+ * A request is told from the others by its user_data: the address of its ring_socket (of a ring_datagram, when it is
+ * the send of one) with a tag in the low three bits, all eight of which are in use.
  * Counting rule, on which every lifetime here rests: in_flight of a socket counts each submitted request of it, cancels
  * included, until the last completion of that request, and a parked receive too. A close request is submitted only
  * when the count is zero, and RING_CLOSED is its completion.
@@ -36,8 +38,8 @@ enum ring_tag {
     TAG_CANCEL_RECEIVE,  // of a receive or an accept
     TAG_CANCEL_SEND,
     TAG_CLOSE,
-    TAG_WAKE,       // arrived: another ring woke this one; no address
-    TAG_WAKE_SENT,  // failed: this ring could not wake the one whose address it carries
+    TAG_WAKE,  // no address: another ring woke this one; with one: this ring could not wake the one it names
+    TAG_DATAGRAM,
 };
 #define TAG_MASK 7u
 
@@ -45,7 +47,7 @@ enum ring_tag {
 enum { RECEIVE_NONE, RECEIVE_ARMED, RECEIVE_PARKED };
 
 /* ring_socket.receive_mode beside the two of enum ring_receive_mode */
-enum { RECEIVE_ACCEPT = 2 };
+enum { RECEIVE_ACCEPT = 2, RECEIVE_DATAGRAMS };  // the latter from ring_datagram_socket_init on, for good
 
 /* ring_socket.close_state; zero is open. */
 enum { CLOSE_CANCELLING = 1, CLOSE_SUBMITTED };
@@ -77,12 +79,13 @@ struct ring {
     struct io_uring_buf_ring *buffer_ring;
     uint8_t *buffer_bytes;
     uint8_t *buffer_is_out;  // per buffer: with the owner, between its event and ring_give_back
+    struct ring_arrival *arrivals;  // per buffer: of the datagram that lies in it
 
     /* Receives that found no buffer, first come first served. */
     struct ring_socket *parked_first;
     struct ring_socket *parked_last;
 
-    void *memory;  // of the three buffer arrays
+    void *memory;  // of the four buffer arrays
     size_t memory_size;
 
     cache_aligned struct ring_counters figures;  // published: written here, read by whoever exports figures
@@ -110,6 +113,20 @@ void ring_push(struct ring *ring);
 
 /* As ring_push, then waits for a completion. `timeout` may be NULL. */
 void ring_push_and_wait(struct ring *ring, const struct __kernel_timespec *timeout);
+
+/* ---- ring_datagram.c ---- */
+
+/* What a multishot receive of datagrams asks for: as much room for name and control data as a ring_message has. */
+extern const struct msghdr ring_message_template;
+
+/* An empty message for a single-shot receive. */
+void ring_message_reset(struct ring_message *message);
+
+/* Name, control data and flags that came with a datagram, into *arrival. */
+void ring_message_read(const struct msghdr *header, struct ring_arrival *arrival);
+
+/* From bytes and path to the message that the kernel is given. */
+void ring_message_write(struct ring_datagram *datagram, bool is_ipv4);
 
 /* ---- ring_probe.c ---- */
 

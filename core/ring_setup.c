@@ -195,14 +195,17 @@ static size_t buffer_bytes_size(const struct ring_options *options) {
 
 static size_t buffer_memory_size(const struct ring_options *options) {
     if (options->receive_buffers == 0) return 0;
-    return buffer_ring_size(options) + buffer_bytes_size(options) + round_up(options->receive_buffers, page_size());
+    return buffer_ring_size(options) + buffer_bytes_size(options) +
+           round_up(options->receive_buffers * (sizeof(struct ring_arrival) + 1), page_size());
 }
 
 static void buffers_layout(struct ring *ring, const struct ring_options *options) {
     uint8_t *at = ring->memory;
     ring->buffer_ring = (struct io_uring_buf_ring *)(void *)at;
     ring->buffer_bytes = at + buffer_ring_size(options);
-    ring->buffer_is_out = ring->buffer_bytes + buffer_bytes_size(options);
+    at = ring->buffer_bytes + buffer_bytes_size(options);
+    ring->arrivals = (struct ring_arrival *)(void *)at;
+    ring->buffer_is_out = at + options->receive_buffers * sizeof(struct ring_arrival);
     ring->buffers = options->receive_buffers;
     ring->buffers_free = ring->buffers;
     ring->buffer_size = options->receive_buffer_size;
@@ -246,7 +249,8 @@ static int register_with(struct ring *ring, unsigned opcode, const void *arg, un
 }
 
 static const uint8_t allowed_ops[] = {
-    IORING_OP_ACCEPT, IORING_OP_RECV, IORING_OP_SEND, IORING_OP_ASYNC_CANCEL, IORING_OP_CLOSE, IORING_OP_MSG_RING,
+    IORING_OP_ACCEPT, IORING_OP_RECV,     IORING_OP_SEND,    IORING_OP_ASYNC_CANCEL,
+    IORING_OP_CLOSE,  IORING_OP_MSG_RING, IORING_OP_RECVMSG, IORING_OP_SENDMSG,
 };
 
 /* From enabling on nothing else can be asked of the ring, whoever may have got hold of it: no file can be opened, and

@@ -70,7 +70,7 @@ static void address_set_ipv4(struct net_address *address, const void *ipv4) {
     memcpy(address->ip + sizeof(mapped_prefix), ipv4, 4);
 }
 
-static int address_from_kernel(const struct sockaddr_storage *from, struct net_address *ret) {
+int net_address_from_kernel(const struct sockaddr_storage *from, struct net_address *ret) {
     if (from->ss_family == AF_INET) {
         const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)from;
         address_set_ipv4(ret, &in->sin_addr);
@@ -84,7 +84,7 @@ static int address_from_kernel(const struct sockaddr_storage *from, struct net_a
     return 0;
 }
 
-static socklen_t address_to_kernel(const struct net_address *address, int family, struct sockaddr_storage *to) {
+unsigned net_address_to_kernel(const struct net_address *address, int family, struct sockaddr_storage *to) {
     memset(to, 0, sizeof(*to));
     to->ss_family = (sa_family_t)family;
     if (family == AF_INET) {
@@ -254,7 +254,7 @@ struct socket_option {
     bool is_wanted;
 };
 
-static int socket_options_set(int fd, const struct tcp_options *options) {
+static int tcp_options_set(int fd, const struct tcp_options *options) {
     bool has_keepalive = options->keepalive_idle_s > 0;
     const struct socket_option wanted[] = {
         {SOL_SOCKET, SO_REUSEADDR, 1, true},
@@ -274,33 +274,51 @@ static int socket_options_set(int fd, const struct tcp_options *options) {
     return 0;
 }
 
+/* A listener is of one of two kinds. */
+struct transport {
+    const struct tcp_options *tcp;  // NULL: UDP
+    int receive_buffer;  // UDP
+};
+
+static int udp_options_set(int fd, int family, int receive_buffer) {
+    int yes = 1;
+    int level = family == AF_INET ? IPPROTO_IP : IPPROTO_IPV6;
+    int name = family == AF_INET ? IP_PKTINFO : IPV6_RECVPKTINFO;
+    // No SO_REUSEADDR: with it, two processes could have the same port, each without knowing of the other.
+    if (setsockopt(fd, level, name, &yes, sizeof(yes)) != 0) return -errno;
+    return setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof(receive_buffer)) != 0 ? -errno : 0;
+}
+
 static int socket_name(int fd, struct net_address *ret) {
     struct sockaddr_storage name = {0};
     socklen_t size = sizeof(name);
     if (getsockname(fd, (struct sockaddr *)&name, &size) != 0) return -errno;
-    return address_from_kernel(&name, ret);
+    return net_address_from_kernel(&name, ret);
 }
 
-static int socket_listen(int fd, int family, const struct listen_address *where, const struct tcp_options *options) {
-    int error = socket_options_set(fd, options);
+static int socket_listen(int fd, int family, const struct listen_address *where, const struct transport *transport) {
+    int error =
+        transport->tcp ? tcp_options_set(fd, transport->tcp) : udp_options_set(fd, family, transport->receive_buffer);
     if (error) return error;
     if (family == AF_INET6) {
         int is_v6only = !where->is_wildcard;
         if (setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &is_v6only, sizeof(is_v6only)) != 0) return -errno;
     }
     struct sockaddr_storage name = {0};
-    socklen_t size = address_to_kernel(&where->address, family, &name);
+    socklen_t size = net_address_to_kernel(&where->address, family, &name);
     if (bind(fd, (const struct sockaddr *)&name, size) != 0) return -errno;
+    if (!transport->tcp) return 0;
     return listen(fd, INT_MAX) != 0 ? -errno : 0;  // the kernel cuts this to net.core.somaxconn
 }
 
 /* One try with one family: the fd, or a negative errno. */
-static int listen_once(const struct listen_address *where, int family, const struct tcp_options *options,
+static int listen_once(const struct listen_address *where, int family, const struct transport *transport,
                        struct net_address *ret_bound) {
     // why named: with 0 some systems make it MPTCP, which lacks TCP_USER_TIMEOUT
-    int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP);
+    int fd = transport->tcp ? socket(family, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP)
+                            : socket(family, SOCK_DGRAM | SOCK_CLOEXEC, IPPROTO_UDP);
     if (fd < 0) return -errno;
-    int error = socket_listen(fd, family, where, options);
+    int error = socket_listen(fd, family, where, transport);
     if (!error) error = socket_name(fd, ret_bound);
     if (!error) return fd;
     sys_close(fd);
@@ -308,20 +326,20 @@ static int listen_once(const struct listen_address *where, int family, const str
 }
 
 /* Without IPv6 on the host (ipv6.disable=1, or a container without it) all addresses are those of IPv4. */
-static int listen_any_family(const struct listen_address *where, const struct tcp_options *options,
+static int listen_any_family(const struct listen_address *where, const struct transport *transport,
                              struct net_address *ret_bound) {
     bool is_ipv4 = !where->is_wildcard && net_address_is_ipv4(&where->address);
-    int fd = listen_once(where, is_ipv4 ? AF_INET : AF_INET6, options, ret_bound);
+    int fd = listen_once(where, is_ipv4 ? AF_INET : AF_INET6, transport, ret_bound);
     bool is_without_ipv6 = fd == -EAFNOSUPPORT || fd == -EPROTONOSUPPORT || fd == -EADDRNOTAVAIL;
-    if (where->is_wildcard && is_without_ipv6) return listen_once(where, AF_INET, options, ret_bound);
+    if (where->is_wildcard && is_without_ipv6) return listen_once(where, AF_INET, transport, ret_bound);
     return fd;
 }
 
-static int listen_with_retry(const struct listen_address *where, const struct tcp_options *options,
+static int listen_with_retry(const struct listen_address *where, const struct transport *transport,
                              struct net_address *ret_bound) {
     uint64_t give_up_ns = sys_clock_ns() + BUSY_RETRY_NS;
     for (;;) {
-        int fd = listen_any_family(where, options, ret_bound);
+        int fd = listen_any_family(where, transport, ret_bound);
         if (fd != -EADDRINUSE || sys_clock_ns() >= give_up_ns) return fd;
         (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &(struct timespec){.tv_nsec = BUSY_PAUSE_NS}, NULL);
     }
@@ -340,15 +358,35 @@ static const char *listen_remedy(int error) {
     }
 }
 
+/* ":port" for a wildcard. */
+static const char *where_text(const struct listen_address *where, char *text) {
+    if (!where->is_wildcard) return net_address_text(&where->address, text);
+    (void)snprintf(text, NET_ADDRESS_TEXT_MAX, ":%u", (unsigned)where->address.port);
+    return text;
+}
+
 int sys_listen_tcp(const struct listen_address *where, const struct tcp_options *options, int *ret_fd,
                    struct net_address *ret_bound, char *why) {
     struct net_address bound;
-    int fd = listen_with_retry(where, options, &bound);
+    int fd = listen_with_retry(where, &(struct transport){.tcp = options}, &bound);
     if (fd < 0) {
         char text[NET_ADDRESS_TEXT_MAX];
-        (void)snprintf(text, sizeof(text), ":%u", (unsigned)where->address.port);
-        if (!where->is_wildcard) (void)net_address_text(&where->address, text);
-        explain(why, "cannot listen on %s: %s", text, listen_remedy(fd));
+        explain(why, "cannot listen on %s: %s", where_text(where, text), listen_remedy(fd));
+        return fd;
+    }
+    *ret_fd = fd;
+    *ret_bound = bound;
+    return 0;
+}
+
+int sys_listen_udp(const struct listen_address *where, int receive_buffer, int *ret_fd, struct net_address *ret_bound,
+                   char *why) {
+    struct net_address bound;
+    int fd = listen_with_retry(where, &(struct transport){.receive_buffer = receive_buffer}, &bound);
+    if (fd < 0) {
+        char text[NET_ADDRESS_TEXT_MAX];
+        explain(why, "cannot have UDP %s: %s", where_text(where, text),
+                fd == -EADDRINUSE ? "another process has it" : strerror(-fd));
         return fd;
     }
     *ret_fd = fd;
@@ -360,7 +398,7 @@ int sys_peer_address(int fd, struct net_address *ret) {
     struct sockaddr_storage name = {0};
     socklen_t size = sizeof(name);
     if (getpeername(fd, (struct sockaddr *)&name, &size) != 0) return -errno;
-    return address_from_kernel(&name, ret);
+    return net_address_from_kernel(&name, ret);
 }
 
 int64_t sys_tcp_unacknowledged(int fd) {

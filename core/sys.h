@@ -24,6 +24,12 @@ const char *net_address_text(const struct net_address *address, char *text);
 /* The address without port. */
 const char *net_ip_text(const struct net_address *address, char *text);
 
+/* Between this and the kernel's form. -EAFNOSUPPORT for what is neither IPv4 nor IPv6. `family` is AF_INET (the address
+ * has to be IPv4 then) or AF_INET6; returns the size of what was written. */
+struct sockaddr_storage;
+must_use int net_address_from_kernel(const struct sockaddr_storage *from, struct net_address *ret);
+unsigned net_address_to_kernel(const struct net_address *address, int family, struct sockaddr_storage *to);
+
 bool net_address_is_ipv4(const struct net_address *address);
 bool net_address_is_loopback(const struct net_address *address);
 
@@ -33,7 +39,7 @@ bool net_address_is_loopback(const struct net_address *address);
  * False and a sentence in `why` otherwise; then *ret is untouched. */
 struct listen_address {
     struct net_address address;
-    bool is_wildcard; // host was empty, 0.0.0.0 or ::, dual stack
+    bool is_wildcard;  // host was empty, 0.0.0.0 or ::, dual stack
 };
 must_use bool listen_address_parse(const char *text, struct listen_address *ret, char *why);
 
@@ -72,6 +78,11 @@ struct tcp_options {
  * the real port. Retries a port that is busy for up to one second: a predecessor's ring may still hold it. A wildcard
  * is IPv4 alone on a host without IPv6; a literal IPv6 address is IPv6 alone. */
 must_use int sys_listen_tcp(const struct listen_address *where, const struct tcp_options *options, int *ret_fd,
+                            struct net_address *ret_bound, char *why);
+
+/* A bound UDP socket, IPv4 and IPv6 on one for a wildcard as above, whose datagrams tell to which address of this host
+ * they came. The kernel may hold `receive_buffer` bytes for it (at most net.core.rmem_max), which bounds bursts. */
+must_use int sys_listen_udp(const struct listen_address *where, int receive_buffer, int *ret_fd,
                             struct net_address *ret_bound, char *why);
 
 /* Address of the other side of a connected socket. Negative errno on failure. */

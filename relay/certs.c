@@ -200,8 +200,11 @@ struct tls_identity *certs_check(struct certs *certs, uint64_t unix_s) {
 /* ---- for the operator ---- */
 
 static void log_node(const struct certs *certs, const struct tls_identity_facts *facts) {
-    struct derpmap_node node = {
-        .hostname = certs->hostname, .port = certs->port, .stun_port = -1, .has_pin = true, .region_id = 900};
+    struct derpmap_node node = {.hostname = certs->hostname,
+                                .port = certs->port,
+                                .stun_port = certs->stun_port,
+                                .has_pin = true,
+                                .region_id = 900};
     memcpy(node.pin, facts->pin, sizeof(node.pin));
     char *text = derpmap_node_text(&node);
     if (text) {

@@ -36,6 +36,7 @@ struct certs {
     char key_path[CERTS_PATH_MAX];
     struct certs_stamp chain_stamp, key_stamp;
     uint16_t port;         // where clients connect, for the log; the owner sets it when it is known
+    int stun_port;         // the same; -1: no STUN
     uint64_t made_unix_s;  // when the current meta certificate was made
     bool is_self_signed;   // made by us, in this run or an earlier one: the hostname is an IP
 };

@@ -75,14 +75,15 @@ static const struct flag flags[] = {
      "library that seals TLS records: ipsec-mb, libcrypto or sodium (default: the fastest that works here)", false},
     {"tls-rekey-after", FLAG_NUMBER, AT(rekey_after), "0", NULL,
      "change a connection's key after this many records; 0: 8388608. For tests", false},
+    {"stun", FLAG_BOOL, AT(wants_stun), "true", NULL, "run a STUN server, on UDP and the host of -a (default true)",
+     true},
+    {"stun-port", FLAG_NUMBER, AT(stun_port), "3478", NULL, "port of the STUN server; 0: chosen by the kernel", false},
     LATER("disallow-app-names", "", "", "application names to turn away"),
     LATER("http-port", "80", "-1", "port of the plain HTTP listener beside TLS"),
-    LATER("stun-port", "3478", "", "port of the STUN server"),
     LATER("acme-eab-kid", "", "", "ACME external account binding: key ID"),
     LATER("acme-eab-key", "", "", "ACME external account binding: HMAC key"),
     LATER("acme-email", "", "", "ACME account contact"),
     LATER_BOOL("acme-ip-certs", "false", "", "ACME certificates for IP addresses"),
-    LATER_BOOL("stun", "true", "false", "run a STUN server"),
     LATER_BOOL("derp", "true", "", "run a DERP server"),
     LATER("home", "", "", "what the home page shows"),
     LATER("mesh-psk-file", "", "", "file with the mesh key"),
@@ -274,6 +275,11 @@ static enum config_result derive_listen(struct config *config, char *why) {
     char detail[SYS_WHY_MAX];
     if (*config->listen == 0) config->listen = config->is_dev ? ":3340" : ":443";
     if (!listen_address_parse(config->listen, &config->where, detail)) return wrong(why, "-a: %s", detail);
+    if (config->stun_port < 0 || config->stun_port > UINT16_MAX) {
+        return wrong(why, "-stun-port takes a number from 0 to 65535; -stun=false runs no STUN server");
+    }
+    config->stun_where = config->where;
+    config->stun_where.address.port = (uint16_t)config->stun_port;
     return CONFIG_OK;
 }
 

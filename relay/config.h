@@ -37,14 +37,17 @@ struct config {
     int64_t rekey_after;      // 0: the record layer's own number
     bool is_dev;
     bool is_tls;              // derived: -certmode manual
+    bool wants_stun;
     bool wants_version;
     bool wants_budget;
     int64_t tcp_keepalive_ns;
     int64_t tcp_user_timeout_ns;
     int64_t tcp_write_timeout_ns;
     int64_t connections_max;
+    int64_t stun_port;
     /* derived by config_parse */
     struct listen_address where;
+    struct listen_address stun_where;  // the host of -a
     unsigned ring_features;
     uint64_t packet_memory_bytes;
     bool is_spread;          // -placement spread

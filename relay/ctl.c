@@ -72,7 +72,10 @@ static int run_pubkey(int argc, char **argv) {
 
 static double ms(uint64_t ns) { return (double)ns / (double)NS_PER_MS; }
 
+static bool has_stun(const struct probe_report *report) { return report->stun.answer_ns != 0; }
+
 static void print_report(const struct probe_report *report, const char *server) {
+    char seen[NET_ADDRESS_TEXT_MAX];
     printf("server       %s at %s\n", server, report->address);
     printf("login        %.2f ms with upgrade, %.2f ms with fast start\n", ms(report->login_normal_ns),
            ms(report->login_fast_ns));
@@ -80,6 +83,10 @@ static void print_report(const struct probe_report *report, const char *server) 
     printf("ping         %.3f ms (median)\n", ms(report->ping_ns));
     printf("packet       %.3f ms from client to client (median)\n", ms(report->packet_ns));
     printf("compared     %u packets, %llu bytes\n", report->packets_count, (unsigned long long)report->bytes_count);
+    if (has_stun(report)) {
+        printf("STUN         %.3f ms (median); we are seen as %s\n", ms(report->stun.answer_ns),
+               net_address_text(&report->stun.seen, seen));
+    }
     printf("good: packets go through this relay unchanged\n");
 }
 
@@ -91,6 +98,11 @@ static int print_json(const struct probe_report *report, const char *server, con
                           ms(report->login_fast_ns), "ping_ms", ms(report->ping_ns), "packet_ms", ms(report->packet_ns),
                           "packets", (json_int_t)report->packets_count, "bytes", (json_int_t)report->bytes_count);
     if (root == NULL) return EXIT_FAILED;
+    if (!error && has_stun(report)) {
+        char seen[NET_ADDRESS_TEXT_MAX];
+        json_object_set_new(root, "stun_ms", json_real(ms(report->stun.answer_ns)));
+        json_object_set_new(root, "stun_address", json_string(net_address_text(&report->stun.seen, seen)));
+    }
     json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
     printf("\n");
     json_decref(root);
@@ -131,8 +143,17 @@ static bool take_option(const char *name, int argc, char **argv, int *idx, const
 
 /* ---- derpmap ---- */
 
+static bool parse_stun_port(const char *text, int *ret) {
+    char *end;
+    long port = strtol(text, &end, 10);
+    if (end == text || *end != 0 || port < -1 || port == 0 || port > UINT16_MAX) return false;
+    *ret = (int)port;
+    return true;
+}
+
 static int run_derpmap(int argc, char **argv) {
-    struct derpmap_node node = {.port = 443, .stun_port = -1, .region_id = 900};
+    struct derpmap_node node = {.port = 443, .stun_port = 3478, .region_id = 900};
+    bool is_stun_port = true;
     for (int i = 0; i < argc; i++) {
         const char *value = "";
         if (take_option("--pin", argc, argv, &i, &value)) {
@@ -141,10 +162,13 @@ static int run_derpmap(int argc, char **argv) {
         } else if (take_option("--port", argc, argv, &i, &value)) {
             unsigned long port = strtoul(value, NULL, 10);
             node.port = port <= UINT16_MAX ? (uint16_t)port : 0;
+        } else if (take_option("--stun-port", argc, argv, &i, &value)) {
+            is_stun_port = parse_stun_port(value, &node.stun_port);
         } else if (take_option("--region", argc, argv, &i, &value)) {
             node.region_id = (int)strtol(value, NULL, 10);
         } else if (argv[i][0] == '-' || node.hostname) {
-            return usage_error("derpmap takes one host name or IP address, and --port N, --pin HEX|FILE, --region ID");
+            return usage_error(
+                "derpmap takes one host name or IP address, and --port N, --stun-port N, --pin HEX|FILE, --region ID");
         } else {
             node.hostname = argv[i];
         }
@@ -153,6 +177,7 @@ static int run_derpmap(int argc, char **argv) {
         return usage_error(
             "derpmap needs a host name or IP address; port (at most 65535) and region are numbers above 0");
     }
+    if (!is_stun_port) return usage_error("--stun-port takes a number from 1 to 65535, or -1 for a relay without STUN");
     char *text = derpmap_text(&node);
     if (text) printf("%s\n", text);
     free(text);
@@ -167,6 +192,7 @@ struct probe_arguments {
     const char *ca_path;
     bool is_insecure;
     bool wants_json;
+    int stun_port;  // 0: not asked
 };
 
 static bool parse_probe(struct probe_arguments *a, int argc, char **argv) {
@@ -174,6 +200,10 @@ static bool parse_probe(struct probe_arguments *a, int argc, char **argv) {
         const char *value = "";
         if (strcmp(argv[i], "--json") == 0) {
             a->wants_json = true;
+        } else if (strcmp(argv[i], "--stun") == 0) {
+            a->stun_port = 3478;
+        } else if (take_option("--stun-port", argc, argv, &i, &value)) {
+            if (!parse_stun_port(value, &a->stun_port) || a->stun_port < 0) return false;
         } else if (strcmp(argv[i], "--insecure") == 0) {
             a->is_insecure = true;
         } else if (take_option("--pin", argc, argv, &i, &value)) {
@@ -229,7 +259,7 @@ static struct tls_trust *make_trust(const struct probe_arguments *a, char *why) 
 }
 
 static bool probe(const struct probe_arguments *a, struct probe_report *report, char *why) {
-    struct probe_options options = {.url = a->url, .timeout_ns = 5 * NS_PER_S};
+    struct probe_options options = {.url = a->url, .timeout_ns = 5 * NS_PER_S, .stun_port = (uint16_t)a->stun_port};
     struct rng rng;
     rng_init_system(&rng);
     memset(report, 0, sizeof(*report));
@@ -246,7 +276,7 @@ static int run_probe(int argc, char **argv) {
     char why[PROBE_WHY_MAX], server[KEY_PUBLIC_TEXT_SIZE];
     if (!parse_probe(&arguments, argc, argv)) {
         return usage_error("probe takes one URL, such as https://derp.example/derp or http://127.0.0.1:3340/derp, and "
-                           "--json, --pin HEX|FILE, --ca FILE or --insecure");
+                           "--json, --stun, --stun-port N, --pin HEX|FILE, --ca FILE or --insecure");
     }
     bool is_good = probe(&arguments, &report, why);
     key_format(&report.server, server);
@@ -278,9 +308,12 @@ static const struct command {
     {"pubkey", "[FILE]", "print the public key of a key file (or of standard input)", run_pubkey},
     {"probe", "URL",
      "log in twice, pass packets, compare them, time a ping\n"
-     "                          --json; for https also --pin HEX|FILE, --ca FILE, --insecure",
+     "                          --json, --stun, --stun-port N; for https also --pin HEX|FILE, --ca FILE, --insecure",
      run_probe},
-    {"derpmap", "HOST", "print a DERP map with this relay; --port N, --pin HEX|FILE, --region ID", run_derpmap},
+    {"derpmap", "HOST",
+     "print a DERP map with this relay\n"
+     "                          --port N, --stun-port N (-1: none), --pin HEX|FILE, --region ID",
+     run_derpmap},
     {"version", "", "print the version", run_version},
     {"help", "", "print this", run_help},
 };

@@ -45,7 +45,7 @@ struct front_links {
     uint32_t workers_count;
     struct ring *control_ring;
     struct ring *office_ring;
-    const struct metrics *metrics_blocks[LIMIT_WORKERS_MAX + 3];  // of every thread, for the pages
+    const struct metrics *metrics_blocks[LIMIT_WORKERS_MAX + 4];  // of every thread, for the pages
     size_t metrics_count;
 };
 

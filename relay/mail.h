@@ -7,7 +7,7 @@
  *     +-----------------+ +-------------------------------------------+  |
  *     |  PARCEL_BACK                                                     |
  *     +------------------------------------------------------------------+
- *   main -- RATE, STOP --> control -- RATE, STOP --> front, workers;  main ---- STOP ----> office, last
+ *   main -- RATE, STOP --> control -- RATE, STOP --> front, workers;  main ---- STOP ----> stun, and office, last
  *   office ---- IDENTITY ----> front
  *   every thread ---- log lines (core/log.h) ----> office
  *   worker <---- packets, and their memory on its way home (relay/crossing.h) ----> worker
@@ -42,7 +42,7 @@ enum mail_kind {
     MAIL_LEFT,  // worker -> control: where, conn_id
     MAIL_IDENTITY,  // office -> front: identity: for new connections; the reference goes along
     MAIL_RATE,  // main -> control -> front, workers: rate: for all connections
-    MAIL_STOP,  // main -> control -> front, workers; main -> office
+    MAIL_STOP,  // main -> control -> front, workers; main -> stun, office
 };
 
 struct mail {

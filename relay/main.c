@@ -20,7 +20,7 @@
 #include "relay/rateconf.h"
 #include "relay/relay.h"
 
-enum { FRONT_NICE = 10 };
+enum { FRONT_NICE = 10, STUN_NICE = 5 };  // relay/front.h, relay/stun_server.h
 
 enum { EXIT_CANNOT_RUN = 1, EXIT_USAGE = 2 };
 
@@ -64,14 +64,17 @@ struct threads {
     pthread_barrier_t all_enabled;
 };
 
+static int nice_of(uint32_t thread_idx) {
+    return thread_idx == THREAD_FRONT ? FRONT_NICE : (thread_idx == THREAD_STUN ? STUN_NICE : 0);
+}
+
 static void threads_start(struct threads *threads, struct relay *relay) {
     threads->count = relay->threads_count;
     CHECK(pthread_barrier_init(&threads->all_enabled, NULL, threads->count + 1) == 0);
     for (uint32_t i = 0; i < threads->count; i++) {
         struct thread *t = &threads->all[i];
-        *t = (struct thread){.part = relay_part_at(relay, i),
-                             .nice_value = i == THREAD_FRONT ? FRONT_NICE : 0,
-                             .all_enabled = &threads->all_enabled};
+        *t = (struct thread){
+            .part = relay_part_at(relay, i), .nice_value = nice_of(i), .all_enabled = &threads->all_enabled};
         CHECK(pthread_create(&t->id, NULL, thread_main, t) == 0);
     }
     CHECK(ring_enable(relay->main_ring) == 0);
@@ -125,6 +128,18 @@ static bool listen_all(const struct config *config, struct front_options *front,
     return true;
 }
 
+/* why: derper goes on without a word when it cannot have the port; its clients then wonder why this relay is slow. */
+static bool listen_stun(const struct config *config, struct stun_options *stun, struct net_address *bound, char *why) {
+    char detail[SYS_WHY_MAX];
+    if (!config->wants_stun) return true;
+    stun->is_on = sys_listen_udp(&config->stun_where, LIMIT_STUN_KERNEL_BYTES, &stun->fd, bound, detail) == 0;
+    if (!stun->is_on) {
+        snprintf(why, CERTS_WHY_MAX, "STUN %s; choose another port with -stun-port, or run without STUN: -stun=false",
+                 detail);
+    }
+    return stun->is_on;
+}
+
 /* The certificate; its keeper outlives the relay. */
 static bool prepare_tls(const struct config *config, struct relay_options *options, struct certs *certs, char *why) {
     static struct rng rng;  // why: the office's, for as long as the process lives
@@ -153,7 +168,12 @@ static bool load_rate(const struct config *config, struct relay_options *options
     return true;
 }
 
-static bool prepare(const struct config *config, struct relay *relay, struct net_address *bound, char *why) {
+/* Where it listens, for the log. */
+struct bound {
+    struct net_address tcp, stun;
+};
+
+static bool prepare(const struct config *config, struct relay *relay, struct bound *bound, char *why) {
     struct relay_options options = {
         .limits = {.connections_max = (uint32_t)config->connections_max,
                    .workers_count = workers_of(config),
@@ -165,10 +185,11 @@ static bool prepare(const struct config *config, struct relay *relay, struct net
         .front = {.start_wall_s = sys_wall_clock_s(), .has_rate_config = *config->rate_config != 0},
     };
     static struct certs certs;  // why: one per process, and the office's from here on
-    bool is_fine = limits_init(&options.limits, sys_fd_limit(), why) && load_rate(config, &options, why) &&
-                   make_key(config, &options.front, why) &&
-                   (!config->is_tls || prepare_tls(config, &options, &certs, why)) &&
-                   listen_all(config, &options.front, bound, why) && relay_init(relay, &options, sys_clock_ns(), why);
+    bool is_fine =
+        limits_init(&options.limits, sys_fd_limit(), why) && load_rate(config, &options, why) &&
+        make_key(config, &options.front, why) && (!config->is_tls || prepare_tls(config, &options, &certs, why)) &&
+        listen_all(config, &options.front, &bound->tcp, why) && listen_stun(config, &options.stun, &bound->stun, why) &&
+        relay_init(relay, &options, sys_clock_ns(), why);
     key_private_wipe(&options.front.private_key);
     return is_fine;
 }
@@ -212,7 +233,7 @@ static int run(const struct config *config) {
     static struct threads threads;  // why: as above
     char why[CERTS_WHY_MAX];
     char text[RING_FEATURES_TEXT_MAX];
-    struct net_address bound;
+    struct bound bound;
     sigset_t signals;
     log_line(LOG_INFO, "ringrelayd %s", RINGRELAY_VERSION);
     if (!prepare(config, &relay, &bound, why)) {
@@ -220,7 +241,10 @@ static int run(const struct config *config) {
         relay_fini(&relay);
         return EXIT_CANNOT_RUN;
     }
-    if (config->is_tls) relay.options.certs->port = bound.port;  // before the office has it
+    if (config->is_tls) {  // before the office has it
+        relay.options.certs->port = bound.tcp.port;
+        relay.options.certs->stun_port = config->wants_stun ? bound.stun.port : -1;
+    }
     log_line(LOG_INFO, "io_uring: %s", ring_features_text(ring_features(relay.rings[THREAD_WORKERS]), text));
     if (config->is_tls) log_line(LOG_INFO, "TLS records by %s", aead_backend_name());
     if (config->is_tls) certs_log(relay.options.certs, relay.options.front.identity);
@@ -230,7 +254,8 @@ static int run(const struct config *config) {
     sigaddset(&signals, SIGHUP);
     CHECK(pthread_sigmask(SIG_BLOCK, &signals, NULL) == 0);  // before the threads, which inherit it
     threads_start(&threads, &relay);
-    log_line(LOG_INFO, "listening on %s (%s)", net_address_text(&bound, text),
+    if (config->wants_stun) log_line(LOG_INFO, "STUN on %s", net_address_text(&bound.stun, text));
+    log_line(LOG_INFO, "listening on %s (%s)", net_address_text(&bound.tcp, text),
              config->is_tls ? "TLS 1.3" : "plain HTTP: for development and tests");
     wait_for_end(&signals, config, &relay);
     threads_stop(&threads, &relay);

@@ -147,6 +147,31 @@ static void write_reasons(struct writer *w, const struct metrics *const *blocks,
     }
 }
 
+static void write_stun(struct writer *w, const struct metrics *const *blocks, size_t count) {
+#define LABEL(name, label) label,
+    static const char *const dispositions[] = {METRICS_STUN_DISPOSITIONS(LABEL)};
+#undef LABEL
+    static const char *const families[STUN_FAMILY_COUNT] = {"ipv4", "ipv6"};
+    write_type(w, "stun_addrfamily", "counter");
+    for (size_t i = 0; i < STUN_FAMILY_COUNT; i++) {
+        size_t offset = offsetof(struct metrics, stun_families) + i * sizeof(struct stat_counter);
+        write_line(w, "stun_addrfamily{family=\"%s\"} %llu\n", families[i],
+                   (unsigned long long)sum_at(blocks, count, offset));
+    }
+    write_type(w, "stun_no_local_addr", "counter");
+    write_line(w, "stun_no_local_addr %llu\n",
+               (unsigned long long)sum_at(blocks, count, offsetof(struct metrics, stun_no_local_addr)));
+    write_type(w, "stun_requests", "counter");
+    for (size_t i = 0; i < STUN_DISPOSITION_COUNT; i++) {
+        size_t offset = offsetof(struct metrics, stun_requests) + i * sizeof(struct stat_counter);
+        write_line(w, "stun_requests{disposition=\"%s\"} %llu\n", dispositions[i],
+                   (unsigned long long)sum_at(blocks, count, offset));
+    }
+    write_type(w, "ringrelay_stun_dropped", "counter");
+    write_line(w, "ringrelay_stun_dropped %llu\n",
+               (unsigned long long)sum_at(blocks, count, offsetof(struct metrics, stun_dropped)));
+}
+
 /* derper shows these only with -rate-config. */
 static void write_rate(struct writer *w, const struct metrics *const *blocks, size_t count,
                        const struct rate_limit *rate) {
@@ -196,6 +221,7 @@ void metrics_write(struct writer *w, const struct metrics *const *blocks, size_t
     write_drops(w, blocks, blocks_count, "derp_packets_dropped", offsetof(struct metrics, packets_dropped));
     write_drops(w, blocks, blocks_count, "derp_bytes_dropped", offsetof(struct metrics, bytes_dropped));
     write_reasons(w, blocks, blocks_count);
+    write_stun(w, blocks, blocks_count);
     write_rate(w, blocks, blocks_count, process->rate);
     write_workers(w, blocks + blocks_count - process->workers_count, process->workers_count);
     write_process(w, process);

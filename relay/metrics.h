@@ -14,6 +14,17 @@
 #include "relay/rate.h"
 #include "relay/reason.h"
 
+/* STUN, as derper counts it (docs/derp.md, "Metrics"). */
+#define METRICS_STUN_DISPOSITIONS(X) \
+    X(READ_ERROR, "read_error")      \
+    X(NOT_STUN, "not_stun")          \
+    X(WRITE_ERROR, "write_error")    \
+    X(SUCCESS, "success")
+
+#define METRICS_STUN_ENUM(name, label) STUN_##name,
+enum stun_disposition { METRICS_STUN_DISPOSITIONS(METRICS_STUN_ENUM) STUN_DISPOSITION_COUNT };
+enum stun_family { STUN_IPV4, STUN_IPV6, STUN_FAMILY_COUNT };
+
 enum packet_kind { KIND_DISCO, KIND_OTHER, PACKET_KIND_COUNT };
 
 #define METRICS(X)                                                                    \
@@ -96,6 +107,10 @@ struct metrics {
     struct stat_counter handshake_failures[HANDSHAKE_FAILURE_COUNT];
     struct stat_counter closes[CLOSE_REASON_COUNT];
     struct stat_counter refusals[REFUSE_REASON_COUNT];
+    struct stat_counter stun_requests[STUN_DISPOSITION_COUNT];
+    struct stat_counter stun_families[STUN_FAMILY_COUNT];
+    struct stat_counter stun_no_local_addr;  // the kernel did not say which of our addresses was asked
+    struct stat_counter stun_dropped;        // all answers were waiting for the kernel
 };
 
 /* One packet of `data_size` payload bytes is dropped. */

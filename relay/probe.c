@@ -236,6 +236,8 @@ bool probe_run(const struct probe_options *options, struct rng *rng, struct prob
     bool is_fine = start(&a, options, &url, false, rng, report, &report->login_normal_ns) &&
                    start(&b, options, &url, true, rng, report, &report->login_fast_ns) && compare_servers(&a, &b) &&
                    ping(&a, rng, report) && pass_packets(&a, &b, rng, report);
+    is_fine = is_fine && (options->stun_port == 0 ||
+                          stun_probe_run(url.host, options->stun_port, options->timeout_ns, rng, &report->stun, why));
     report->server = a.server;
     end(&a);
     end(&b);

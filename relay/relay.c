@@ -24,7 +24,7 @@ static size_t lane_cost(uint32_t items) {
 
 static size_t lanes_footprint(const struct limits *limits) {
     size_t per_worker = lane_cost(CONTROL_LANE_ITEMS) + lane_cost(left_items(limits)) + lane_cost(LIMIT_PARCELS);
-    return 3 * lane_cost(MAIN_LANE_ITEMS) + lane_cost(LIMIT_PARCELS) + lane_cost(CONTROL_LANE_ITEMS) +
+    return 4 * lane_cost(MAIN_LANE_ITEMS) + lane_cost(LIMIT_PARCELS) + lane_cost(CONTROL_LANE_ITEMS) +
            limits->workers_count * per_worker;
 }
 
@@ -38,6 +38,7 @@ static struct lane *make_lane(struct relay *relay, uint32_t items) {
 static void make_lanes(struct relay *relay) {
     relay->main_to_control = make_lane(relay, MAIN_LANE_ITEMS);
     relay->main_to_office = make_lane(relay, MAIN_LANE_ITEMS);
+    relay->main_to_stun = make_lane(relay, MAIN_LANE_ITEMS);
     relay->office_to_front = make_lane(relay, MAIN_LANE_ITEMS);
     relay->front_to_control = make_lane(relay, LIMIT_PARCELS);
     relay->control_to_front = make_lane(relay, CONTROL_LANE_ITEMS);
@@ -61,6 +62,10 @@ static struct ring_options ring_options_of(const struct relay_options *options, 
         ring.completions_max = (unsigned)power_of_two_above(2 * sockets + 256);
         ring.receive_buffers = LIMIT_RECEIVE_BUFFERS;
         ring.receive_buffer_size = LIMIT_RECEIVE_BUFFER_SIZE;
+    }
+    if (thread_idx == THREAD_STUN) {
+        ring.receive_buffers = LIMIT_STUN_BUFFERS;
+        ring.receive_buffer_size = LIMIT_STUN_BUFFER_SIZE;
     }
     return ring;
 }
@@ -114,6 +119,7 @@ size_t relay_budget(const struct limits *limits, struct budget_row rows[BUDGET_R
     struct relay_options options = {.limits = *limits};
     struct ring_options front_ring = ring_options_of(&options, THREAD_FRONT);
     struct ring_options worker_ring = ring_options_of(&options, THREAD_WORKERS);
+    struct ring_options stun_ring = ring_options_of(&options, THREAD_STUN);
     struct ring_options small_ring = ring_options_of(&options, THREAD_CONTROL);
     struct registrar_options places = places_of(&options);
     uint64_t workers = limits->workers_count, conns = limits_connections_per_worker(limits);
@@ -135,6 +141,8 @@ size_t relay_budget(const struct limits *limits, struct budget_row rows[BUDGET_R
             "one place per connection and worker");
     add_row(rows, &n, "control", "ring", 1, ring_footprint(&small_ring), "wake-ups only");
     add_row(rows, &n, "office", "ring", 1, ring_footprint(&small_ring), "wake-ups only");
+    add_row(rows, &n, "stun", "answers under way", 1, stun_server_footprint(), "256 answers");
+    add_row(rows, &n, "stun", "ring and receive buffers", 1, ring_footprint(&stun_ring), "64 buffers of 2 KiB");
     add_row(rows, &n, "shared", "directory, lanes, metrics, log", 1, shared_footprint(limits),
             "lanes as long as what may be under way");
     return n;
@@ -172,6 +180,7 @@ static size_t arena_size_of(const struct relay *relay, uint32_t thread_idx) {
         case THREAD_FRONT: return front_footprint();
         case THREAD_CONTROL: return control_footprint(&places);
         case THREAD_OFFICE: return CACHE_LINE_SIZE;
+        case THREAD_STUN: return stun_server_footprint();
         default: return worker_footprint(&worker);
     }
 }
@@ -246,6 +255,12 @@ static void make_office(struct relay *relay, uint64_t now_ns) {
     office_init(&relay->office, relay->rings[THREAD_OFFICE], &links, now_ns);
 }
 
+static void make_stun(struct relay *relay, uint64_t now_ns) {
+    struct stun_links links = {.from_main = relay->main_to_stun, .office_ring = relay->rings[THREAD_OFFICE]};
+    stun_server_init(&relay->stun, &relay->arenas[THREAD_STUN], &relay->options.stun, &links, relay->rings[THREAD_STUN],
+                     relay->metrics[THREAD_STUN], now_ns);
+}
+
 static void make_worker(struct relay *relay, uint32_t idx, uint64_t now_ns) {
     uint32_t thread_idx = THREAD_WORKERS + idx;
     struct worker_options options = worker_options_of(&relay->options.limits, idx);
@@ -291,6 +306,7 @@ bool relay_init(struct relay *relay, const struct relay_options *options, uint64
     make_control(relay);
     make_office(relay, now_ns);
     rng_bytes(&relay->rngs[THREAD_CONTROL], relay->source_secret, sizeof(relay->source_secret));
+    make_stun(relay, now_ns);
     relay->stations = arena_take(&relay->shared, limits->workers_count * sizeof(struct crossing_station));
     for (uint32_t i = 0; i < limits->workers_count; i++) make_worker(relay, i, now_ns);
     seal_memory(relay);
@@ -302,10 +318,12 @@ bool relay_init(struct relay *relay, const struct relay_options *options, uint64
 static uint64_t step_front(void *state, uint64_t now_ns) { return front_step(state, now_ns); }
 static uint64_t step_control(void *state, uint64_t now_ns) { return control_step(state, now_ns); }
 static uint64_t step_office(void *state, uint64_t now_ns) { return office_step(state, now_ns); }
+static uint64_t step_stun(void *state, uint64_t now_ns) { return stun_server_step(state, now_ns); }
 static uint64_t step_worker(void *state, uint64_t now_ns) { return worker_step(state, now_ns); }
 static bool sleep_front(void *state) { return front_may_sleep(state); }
 static bool sleep_control(void *state) { return control_may_sleep(state); }
 static bool sleep_office(void *state) { return office_may_sleep(state); }
+static bool sleep_stun(void *state) { return stun_server_may_sleep(state); }
 static bool sleep_worker(void *state) { return worker_may_sleep(state); }
 
 static struct relay_part part_of(struct relay *relay, uint32_t thread_idx, const char *name, void *state,
@@ -326,11 +344,13 @@ struct relay_part relay_part_at(struct relay *relay, uint32_t thread_idx) {
     struct front *f = &relay->front;
     struct control *c = &relay->control;
     struct office *o = &relay->office;
+    struct stun_server *s = &relay->stun;
     switch (thread_idx) {
         case THREAD_FRONT: return part_of(relay, thread_idx, "front", f, step_front, sleep_front, &f->is_stopped);
         case THREAD_CONTROL:
             return part_of(relay, thread_idx, "control", c, step_control, sleep_control, &c->is_stopped);
         case THREAD_OFFICE: return part_of(relay, thread_idx, "office", o, step_office, sleep_office, &o->is_stopped);
+        case THREAD_STUN: return part_of(relay, thread_idx, "stun", s, step_stun, sleep_stun, &s->is_stopped);
         default: break;
     }
     struct worker *w = relay->workers[thread_idx - THREAD_WORKERS];
@@ -359,7 +379,10 @@ static void mail_stop(struct relay *relay, struct lane *lane, enum relay_thread 
     (void)mail_from_main(relay, lane, thread, &(struct mail){.kind = MAIL_STOP});
 }
 
-void relay_stop(struct relay *relay) { mail_stop(relay, relay->main_to_control, THREAD_CONTROL); }
+void relay_stop(struct relay *relay) {
+    mail_stop(relay, relay->main_to_stun, THREAD_STUN);
+    mail_stop(relay, relay->main_to_control, THREAD_CONTROL);
+}
 
 void relay_stop_office(struct relay *relay) { mail_stop(relay, relay->main_to_office, THREAD_OFFICE); }
 

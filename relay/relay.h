@@ -3,7 +3,7 @@
  * relay/main.c gives each part a thread and a real ring; the simulator calls the same step functions one after the
  * other on virtual time. Neither knows how the parts are wired: that is here, and only here.
  *
- * Order of life: relay_init, then each part's steps, relay_stop, until control, front and workers say is_stopped,
+ * Order of life: relay_init, then each part's steps, relay_stop, until all parts but the office say is_stopped,
  * relay_stop_office, until it says so too, then relay_fini.
  *
  * Memory: one arena per thread, sized by the rows of relay_budget, sealed when everything is made.
@@ -20,10 +20,11 @@
 #include "relay/control.h"
 #include "relay/front.h"
 #include "relay/office.h"
+#include "relay/stun_server.h"
 #include "relay/worker.h"
 
-/* Thread numbers, also in log lanes: front, control, office, then the workers. */
-enum relay_thread { THREAD_FRONT, THREAD_CONTROL, THREAD_OFFICE, THREAD_WORKERS };
+/* Thread numbers, also in log lanes: front, control, office, STUN, then the workers. */
+enum relay_thread { THREAD_FRONT, THREAD_CONTROL, THREAD_OFFICE, THREAD_STUN, THREAD_WORKERS };
 
 enum { RELAY_THREADS_MAX = THREAD_WORKERS + LIMIT_WORKERS_MAX };
 
@@ -31,6 +32,7 @@ struct relay_options {
     struct limits limits;
     struct front_options front;
     struct certs *certs;  // NULL: no TLS; the office's from relay_init on
+    struct stun_options stun;
     unsigned ring_features;
     uint64_t write_timeout_ns;
     enum placement placement;
@@ -51,6 +53,7 @@ struct relay {
     struct log_lane *log_lanes[RELAY_THREADS_MAX];
     struct lane *main_to_control;
     struct lane *main_to_office;
+    struct lane *main_to_stun;
     struct lane *office_to_front;
     struct lane *front_to_control;
     struct lane *control_to_front;
@@ -64,6 +67,7 @@ struct relay {
     struct front front;
     struct control control;
     struct office office;
+    struct stun_server stun;
     struct worker *workers[LIMIT_WORKERS_MAX];
 };
 
@@ -115,7 +119,7 @@ struct relay_part relay_part_at(struct relay *relay, uint32_t thread_idx);
  * that cannot be mailed now: control has not taken the last ones. */
 must_use bool relay_set_rate(struct relay *relay, const struct rate_limit *rate);
 
-/* Mails STOP to control, which passes it on to front and workers. By the thread that owns main_ring. */
+/* Mails STOP to control, which passes it on to front and workers, and to STUN. By the thread that owns main_ring. */
 void relay_stop(struct relay *relay);
 
 /* When those have ended: the office writes what is left of the log, and ends. */

@@ -22,12 +22,12 @@ die() {
 }
 
 # start FLAG...: runs the daemon with -dev, on a port of the kernel's choice unless -a says otherwise, and waits until
-# it listens.
+# it listens. Without STUN, whose port is one for all, unless FLAGs ask for it.
 start() {
     local deadline=$((SECONDS + 10)) where=(-a 127.0.0.1:0)
     case " $* " in *" -a "*) where=() ;; esac
     : >"$dir/log" # here and not in the child: the lines of the one before must not be read
-    "$daemon" -dev "${where[@]}" "$@" >"$dir/log" 2>&1 &
+    "$daemon" -dev -stun=false "${where[@]}" "$@" >"$dir/log" 2>&1 &
     pid=$!
     until address=$(sed -n 's/.* listening on \([^ ]*\) .*/\1/p' "$dir/log") && [ -n "$address" ]; do
         kill -0 "$pid" 2>/dev/null || die "did not start with: $*"

@@ -20,7 +20,7 @@ expect() {
 
 says() { grep -qF -- "$1" "$dir/err" || die "'$1' is missing on standard error"; }
 is_silent() { [ ! -s "$dir/out" ] || die "there is something on standard output"; }
-dev() { expect "$1" "$daemon" -dev -a 127.0.0.1:0 "${@:2}"; }
+dev() { expect "$1" "$daemon" -dev -stun=false -a 127.0.0.1:0 "${@:2}"; }
 
 # ---- the command line ----
 
@@ -65,14 +65,20 @@ printf 'ok: limits\n'
 
 # shellcheck disable=SC2119
 start
-expect 1 "$daemon" -dev -a "$address"
+expect 1 "$daemon" -dev -stun=false -a "$address"
 says "$address"
 says "in use"
 is_silent
 "$tool" probe "http://$address/derp" >/dev/null || die "the first one has suffered"
 stop
-expect 1 "$daemon" -dev -a 192.0.2.1:0 # an address of documentation, nobody's
+expect 1 "$daemon" -dev -stun=false -a 192.0.2.1:0 # an address of documentation, nobody's
 says "192.0.2.1"
+start -stun -stun-port 0
+stun=$(sed -n 's/.* STUN on //p' "$dir/log")
+expect 1 "$daemon" -dev -a 127.0.0.1:0 -stun-port "${stun##*:}"
+says "STUN cannot have UDP $stun: another process has it"
+says "-stun=false"
+stop
 printf 'ok: ports\n'
 
 # ---- the key file ----
@@ -97,13 +103,13 @@ if [ "$(cat /proc/sys/kernel/io_uring_disabled 2>/dev/null || echo 0)" != 0 ]; t
     printf 'skipped: io_uring is disabled by sysctl here\n'
     exit 0
 fi
-expect 1 "$deny" EPERM "$daemon" -dev -a 127.0.0.1:0
+expect 1 "$deny" EPERM "$daemon" -dev -stun=false -a 127.0.0.1:0
 says "seccomp"
 says "io_uring_setup"
 says "--security-opt"
 says "SystemCallFilter"
 is_silent
-expect 1 "$deny" ENOSYS "$daemon" -dev -a 127.0.0.1:0
+expect 1 "$deny" ENOSYS "$daemon" -dev -stun=false -a 127.0.0.1:0
 says "ENOSYS"
 says "seccomp"
 expect 0 "$deny" EPERM "$daemon" -version # what needs no ring works

@@ -125,6 +125,20 @@ printf 'ok: bad probes\n'
 # ---- TLS ----
 
 certificate="$dir/certs/127.0.0.1.crt"
+start -stun -stun-port 0
+stun_port=$(sed -n 's/.* STUN on .*:\([0-9]*\)$/\1/p' "$dir/log")
+expect 0 probe --stun-port "$stun_port" "http://$address/derp"
+says out "^STUN .* seen as 127\.0\.0\.1:[0-9]"
+expect 0 probe --json --stun-port "$stun_port" "http://$address/derp"
+[ "$(jq '.stun_ms > 0 and (.stun_address | startswith("127.0.0.1:"))' "$dir/out")" = true ] || die "no figures of STUN"
+stop
+start
+expect 1 probe --stun-port "$stun_port" "http://$address/derp"
+says err "^bad: STUN: no answer from 127.0.0.1, UDP port $stun_port"
+expect 2 probe --stun-port 0 "http://$address/derp"
+stop
+printf 'ok: STUN\n'
+
 start -certmode manual -certdir "$dir/certs" -hostname 127.0.0.1
 expect 0 probe --pin "$certificate" "https://$address/derp"
 says out "fast start   the certificate chain names the server's key"
@@ -135,10 +149,15 @@ expect 1 probe --pin "$(printf '0%.0s' {1..64})" "https://$address/derp"
 says err "^bad: TLS:"
 expect 1 probe "https://$address/derp" # a self-signed certificate leads to no root
 says err "^bad: TLS:"
-expect 0 derpmap 127.0.0.1 --port "$port" --pin "$certificate"
+expect 0 derpmap 127.0.0.1 --port "$port" --stun-port -1 --pin "$certificate"
 node=$(jq -c '.Regions["900"].Nodes[0]' "$dir/out")
 grep -qF "$node" "$dir/log" || die "the node of the map, $node, is not the one in the log"
-for arguments in "" "--port 70000 x" "--pin nothing x" "a b"; do
+expect 0 derpmap 127.0.0.1 --stun-port 3478
+[ "$(jq '.Regions["900"].Nodes[0].STUNPort' "$dir/out")" = null ] || die "the map names the port that needs no name"
+expect 0 derpmap 127.0.0.1 --stun-port 3479
+[ "$(jq '.Regions["900"].Nodes[0].STUNPort' "$dir/out")" = 3479 ] || die "the map has another port of STUN"
+for arguments in "" "--stun-port 0 x" "--stun-port 65536 x" "--stun-port - x" "--port 70000 x" \
+    "--pin nothing x" "a b"; do
     # shellcheck disable=SC2086  # words
     expect 2 derpmap $arguments
 done

@@ -318,7 +318,7 @@ static const struct derper_flag {
     {"tcp-user-timeout", "15s", "1s", false, true},
     {"tcp-write-timeout", "2s", "1s", false, true},
     {"http-port", "80", "8080", false, false},
-    {"stun-port", "3478", "3479", false, false},
+    {"stun-port", "3478", "3479", false, true},
     {"certmode", "letsencrypt", "manual", false, true},
     {"certdir", "", "/etc/certs", false, true},
     {"hostname", "derp.tailscale.com", "derp.example.com", false, true},
@@ -326,7 +326,7 @@ static const struct derper_flag {
     {"acme-eab-key", "", "key", false, false},
     {"acme-email", "", "a@example.com", false, false},
     {"acme-ip-certs", "false", "true", true, false},
-    {"stun", "true", NULL, true, false},  // off is harmless as long as there is none
+    {"stun", "true", "false", true, true},
     {"derp", "true", "false", true, false},
     {"home", "", "blank", false, false},
     {"mesh-psk-file", "", "/etc/mesh.key", false, false},
@@ -376,16 +376,32 @@ static void test_what_is_not_built_in_is_refused_by_name(void **state) {
 
 static void test_what_is_not_built_in_may_be_off(void **state) {
     (void)state;
-    assert_fine("-dev", "-stun=false", "-http-port=-1", "-accept-connection-limit=Inf");
-    assert_fine("-dev", "-stun=0", "-stun", "-stun=T");
+    assert_fine("-dev", "-http-port=-1", "-accept-connection-limit=Inf");
     assert_fine("-dev", "-verify-clients=F", "-ace=0", "-derp=1", "-derp", "-acme-ip-certs=FALSE");
     assert_wrong("-verify-clients=true", "-dev", "-verify-clients");  // a boolean alone means true
     assert_wrong("-ace=t", "-dev", "-ace=t");
     assert_wrong("-derp=0", "-dev", "-derp=0");
-    assert_wrong("-stun", "-dev", "-stun=maybe");
     assert_wrong("-http-port=-1|", "-dev", "-http-port=-1|");
     assert_wrong("-home=off", "-dev", "-home=off");
-    assert_wrong("-stun-port=", "-dev", "-stun-port=");
+}
+
+static void test_stun(void **state) {
+    (void)state;
+    assert_fine("-dev");
+    assert_true(config.wants_stun && config.stun_where.is_wildcard);
+    assert_int_equal(config.stun_where.address.port, 3478);
+    assert_int_equal(config.where.address.port, 3340);
+    assert_fine("-dev", "-a", "192.0.2.1:80", "-stun-port", "0", "-stun=0", "-stun=T");
+    assert_true(config.wants_stun && !config.stun_where.is_wildcard);  // on the host of -a
+    assert_memory_equal(config.stun_where.address.ip, config.where.address.ip, 16);
+    assert_int_equal(config.stun_where.address.port, 0);
+    assert_int_equal(config.where.address.port, 80);
+    assert_fine("-dev", "-stun=false", "-stun-port=65535");
+    assert_false(config.wants_stun);
+    assert_wrong("invalid value \"maybe\" for flag -stun", "-dev", "-stun=maybe");
+    assert_wrong("-stun-port", "-dev", "-stun-port=");
+    assert_wrong("0 to 65535; -stun=false", "-dev", "-stun-port=-1");
+    assert_wrong("0 to 65535", "-dev", "-stun-port=65536");
 }
 
 /* ---- what follows from several flags ---- */
@@ -527,6 +543,7 @@ int main(void) {
         cmocka_unit_test(test_every_flag_of_derper_is_known_at_its_default),
         cmocka_unit_test(test_what_is_not_built_in_is_refused_by_name),
         cmocka_unit_test(test_what_is_not_built_in_may_be_off),
+        cmocka_unit_test(test_stun),
         cmocka_unit_test(test_tls_unless_dev),
         cmocka_unit_test(test_the_default_of_certdir),
         cmocka_unit_test(test_rekeying),

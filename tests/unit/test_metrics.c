@@ -127,8 +127,9 @@ static void test_every_metric_of_the_list_has_its_type_above_it(void **state) {
 /* Those with labels: the type stands once, above the first of the name. */
 static void test_every_family_has_its_type_above_it(void **state) {
     (void)state;
-    static const char *const names[] = {"derp_packets_received_kind", "derp_packets_dropped", "derp_bytes_dropped",
-                                        "ringrelay_closes", "ringrelay_refusals"};
+    static const char *const names[] = {
+        "derp_packets_received_kind", "derp_packets_dropped", "derp_bytes_dropped", "ringrelay_closes",
+        "ringrelay_refusals",         "stun_requests",        "stun_addrfamily"};
     expose(BLOCKS);
     for (size_t i = 0; i < array_count(names); i++) {
         char wanted[256];
@@ -174,6 +175,30 @@ static void test_every_reason_is_there(void **state) {
         snprintf(name, sizeof(name), "ringrelay_refusals{reason=\"%s\"}", refuse_reason_label((enum refuse_reason)i));
         assert_line(name, 200 + i);
     }
+}
+
+static void test_stun(void **state) {
+    (void)state;
+    static const char *const dispositions[] = {"read_error", "not_stun", "write_error", "success"};
+    expose(1);
+    for (unsigned i = 0; i < array_count(dispositions); i++) {
+        char name[128];
+        snprintf(name, sizeof(name), "stun_requests{disposition=\"%s\"}", dispositions[i]);
+        assert_line(name, 0);
+        stat_add(&blocks[0].stun_requests[i], 7 + i);
+        stat_add(&blocks[1].stun_requests[i], 100);
+        expose(2);
+        assert_line(name, 107 + i);
+    }
+    stat_add(&blocks[0].stun_families[STUN_IPV4], 3);
+    stat_add(&blocks[0].stun_families[STUN_IPV6], 4);
+    stat_add(&blocks[0].stun_no_local_addr, 5);
+    stat_add(&blocks[0].stun_dropped, 6);
+    expose(2);
+    assert_line("stun_addrfamily{family=\"ipv4\"}", 3);
+    assert_line("stun_addrfamily{family=\"ipv6\"}", 4);
+    assert_line("stun_no_local_addr", 5);
+    assert_line("ringrelay_stun_dropped", 6);
 }
 
 static void test_the_process(void **state) {
@@ -322,6 +347,7 @@ int main(void) {
         cmocka_unit_test_setup(test_every_family_has_its_type_above_it, set_up),
         cmocka_unit_test_setup(test_every_drop_pair_of_derper_is_there_at_zero, set_up),
         cmocka_unit_test_setup(test_every_reason_is_there, set_up),
+        cmocka_unit_test_setup(test_stun, set_up),
         cmocka_unit_test_setup(test_the_process, set_up),
         cmocka_unit_test_setup(test_each_field_is_the_sum_over_blocks, set_up),
         cmocka_unit_test_setup(test_drops_are_counted_by_reason_and_kind, set_up),

@@ -106,9 +106,7 @@ func arguments(p Program, o Options, addr string) []string {
 		// other than 443 is served as plain HTTP anyway.
 		args = append(args, "-mesh-psk-file=")
 	}
-	if p.Kind == Derper || o.TLS != nil {
-		args = append(args, "-stun=false")
-	}
+	args = append(args, "-stun=false") // one port for all; Args may ask for it
 	args = append(args, p.Args...)
 	return append(args, o.Args...)
 }
