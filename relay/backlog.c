@@ -35,9 +35,11 @@ static unsigned choose_next(const struct backlog *backlog) {
     return choose(backlog, backlog->bytes <= LIMIT_FAIR_BYTES ? is_older : is_behind);
 }
 
-uint32_t backlog_oldest(const struct backlog *backlog) {
-    CHECK(backlog->waiting != 0);
-    return backlog->flows[choose(backlog, is_older)].head->arrival;
+bool backlog_holds_before(const struct backlog *backlog, uint32_t flows, uint32_t arrival) {
+    for (uint32_t rest = backlog->waiting & flows; rest != 0; rest &= rest - 1) {
+        if ((int32_t)(backlog->flows[__builtin_ctz(rest)].head->arrival - arrival) < 0) return true;
+    }
+    return false;
 }
 
 void backlog_push(struct backlog *backlog, struct packet *packet) {

@@ -67,8 +67,8 @@ void backlog_push(struct backlog *backlog, struct packet *packet);
  * or drop. */
 struct packet *backlog_next(const struct backlog *backlog);
 
-/* The least packet->arrival of all that wait; not empty. Wraps: compare by difference. */
-uint32_t backlog_oldest(const struct backlog *backlog);
+/* One of these flows (bits) holds a packet that came before the arrival number `arrival`. */
+bool backlog_holds_before(const struct backlog *backlog, uint32_t flows, uint32_t arrival);
 
 /* The next packet, now the caller's; NULL when empty. */
 must_use struct packet *backlog_pop(struct backlog *backlog);

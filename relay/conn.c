@@ -110,7 +110,7 @@ struct conn *conn_adopt(struct worker *w, struct peer *peer, uint16_t parcel_idx
     worker_note_holder(w, conn);
     ring_socket_init(&conn->r.socket, conn->v.fd, pool_handle_of(&w->conns, conn));
     sender_holder_init(&w->senders, &conn->r.senders);
-    crypto_shorthash((unsigned char *)&conn->r.source_hash, peer->key.bytes, KEY_SIZE, w->source_secret);
+    conn->r.source_hash = worker_source_hash(w, &peer->key);
     conn_set_rate(w, conn);
     peer_join(w, peer, conn);
     stat_add(&w->metrics->connections, 1);

@@ -72,20 +72,20 @@ struct conn_runtime {
     struct packet *partial;       // where the stream collects an incomplete frame
     struct packet *sending;       // the chunk in flight, or the rest of it
     struct queue urgent;          // whole frames that go before all packets
-    struct queue farewells;       // PeerGone frames; packet->arrival is the backlog's at that time
+    struct queue farewells;  // PeerGone frames: ->arrival is the backlog's then, ->relayed[0] the flows of the key
     struct derp_stream stream;
-    struct record record;         // TLS: keys and the live state of v.record_*
-    struct packet *raw;           // TLS: a record that has come in part
+    struct record record;  // TLS: keys and the live state of v.record_*
+    struct packet *raw;  // TLS: a record that has come in part
     struct sender_holder senders;
     struct wheel_timer keepalive_timer;
     struct wheel_timer write_timer;
     struct wheel_timer read_timer;
-    struct rate_bucket rate;      // what the client may send; made anew, full, after a hand-over
-    uint64_t read_pass;           // the pass in which it was last read
-    uint32_t read_bytes;          // and what came in it
-    uint8_t reading;              // enum conn_reading
-    bool is_greedy;               // took more than its share of a pass
-    bool is_held;                 // the worker of its destination is behind: not read for a moment
+    struct rate_bucket rate;  // what the client may send; made anew, full, after a hand-over
+    uint64_t read_pass;  // the pass in which it was last read
+    uint32_t read_bytes;  // and what came in it
+    uint8_t reading;  // enum conn_reading
+    bool is_greedy;  // took more than its share of a pass
+    bool is_held;  // the worker of its destination is behind: not read for a moment
     uint64_t source_hash;  // of the key: which flow of a destination's backlog its packets are of
     struct conn_destination destinations[CONN_CACHE_ENTRIES];
     uint16_t parcel_idx;  // adopted: holds v.unopened until GO
@@ -96,7 +96,7 @@ struct conn_runtime {
     bool was_short;  // the last send took only a part: the next chunk is small
     int64_t unacknowledged;  // bytes, when the write timer fired last; -1: not since the send was given
     bool is_closing;
-    bool is_sealing_broken;       // nothing may be sealed any more, not even an alert
+    bool is_sealing_broken;  // nothing may be sealed any more, not even an alert
     uint8_t close_alert;  // TLS: what to say when closing, enum record_alert
 };
 

@@ -142,31 +142,36 @@ static void seal_packet(struct worker *w, struct conn *conn, struct packet *chun
     worker_give(w, packet);
 }
 
+/* Says each farewell whose source has nothing left that waited when it was made. It comes right before newer packets of
+ * the key, which may be here again, and after it the client has had nothing of the key that is not taken back. */
+static bool seal_farewells(struct worker *w, struct conn *conn, struct writer *room) {
+    struct queue *queue = &conn->r.farewells;
+    struct packet *before = NULL, *packet = queue->head;
+    for (; packet && !conn->r.is_closing; packet = before ? before->next : queue->head) {
+        if (backlog_holds_before(backlog_of(conn), packet->relayed[0], packet->arrival)) {
+            before = packet;
+            continue;
+        }
+        if (!fits(conn, room, packet->size)) return false;
+        struct node_key key;
+        memcpy(key.bytes, packet->frame + DERP_HEADER_SIZE, KEY_SIZE);
+        senders_forget(&w->senders, &conn->r.senders, &key);
+        (void)seal(w, conn, room, packet->frame, packet->size);  // why: is_closing is asked for
+        packet_give(&w->packets, queue_take_behind(queue, before));
+    }
+    return !conn->r.is_closing;
+}
+
 static void seal_packets(struct worker *w, struct conn *conn, struct packet *chunk, struct writer *room) {
     struct backlog *backlog = &conn->r.peer->backlog;
     const struct packet *next;
     peer_drop_aged(w, conn->r.peer);
     while (!conn->r.is_closing && (next = backlog_next(backlog)) != NULL && fits(conn, room, next->size)) {
+        if (!queue_is_empty(&conn->r.farewells) && !seal_farewells(w, conn, room)) break;
+        if (!fits(conn, room, next->size)) break;
         seal_packet(w, conn, chunk, room, backlog_pop(backlog));
     }
     metrics_observe_frames(w->metrics, chunk->relayed[KIND_DISCO] + chunk->relayed[KIND_OTHER]);
-}
-
-/* Packets that waited when the farewell was made are gone, whichever way. */
-static bool may_say_farewell(const struct conn *conn, const struct packet *farewell) {
-    const struct backlog *backlog = backlog_of(conn);
-    return backlog_is_empty(backlog) || (int32_t)(backlog_oldest(backlog) - farewell->arrival) >= 0;
-}
-
-static void seal_farewells(struct worker *w, struct conn *conn, struct writer *room) {
-    struct queue *queue = &conn->r.farewells;
-    bool is_fine = !conn->r.is_closing;
-    while (is_fine && !queue_is_empty(queue) && may_say_farewell(conn, queue->head) &&
-           fits(conn, room, queue->head->size)) {
-        struct packet *packet = queue_pop(queue);
-        is_fine = seal(w, conn, room, packet->frame, packet->size);
-        packet_give(&w->packets, packet);
-    }
 }
 
 static void account_sent(struct worker *w, struct conn *conn, const struct packet *chunk) {
@@ -238,7 +243,7 @@ void conn_flush(struct worker *w, struct conn *conn) {
     seal_urgent(w, conn, &room);
     seal_small(w, conn, &room);
     if (is_active(conn)) seal_packets(w, conn, chunk, &room);
-    seal_farewells(w, conn, &room);
+    (void)seal_farewells(w, conn, &room);  // why: what does not fit goes with the next send
     chunk->size = packet_capacity(chunk) - (uint32_t)writer_left(&room);
     CHECK(writer_ok(&room));
     conn->r.sending = chunk;
@@ -286,7 +291,9 @@ void conn_send_farewell(struct worker *w, struct conn *conn, const struct node_k
     if (is_farewell_waiting(conn, key)) return;
     struct packet *packet = make_peer_gone(w, conn, &conn->r.farewells, key, DERP_GONE_DISCONNECTED);
     if (packet == NULL) return;
+    uint64_t hash = worker_source_hash(w, key);
     packet->arrival = conn->r.peer->backlog.arrivals;
+    packet->relayed[0] = 1u << backlog_flow_of(hash, false) | 1u << backlog_flow_of(hash, true);
     queue_push(&conn->r.farewells, packet);
     stat_add(&w->metrics->peer_gone_disconnected_frames, 1);
     conn_make_dirty(w, conn);

@@ -26,6 +26,9 @@ void queue_push(struct queue *queue, struct packet *packet);
 /* The oldest, now the caller's; NULL when empty. */
 must_use struct packet *queue_pop(struct queue *queue);
 
+/* Takes out the packet behind `before`, or the oldest when that is NULL; now the caller's. There has to be one. */
+must_use struct packet *queue_take_behind(struct queue *queue, struct packet *before);
+
 /* The oldest packet if the queue holds more than `bytes_max` and more than one packet (the newest always stays), else
  * NULL: call until NULL after a push. */
 must_use struct packet *queue_pop_excess(struct queue *queue, size_t bytes_max);

@@ -1,5 +1,7 @@
 #include "relay/worker.h"
 
+#include <sodium.h>
+
 #include "core/check.h"
 #include "relay/conn.h"
 #include "relay/forward.h"
@@ -49,6 +51,12 @@ void worker_fini(struct worker *w) {
         struct conn *conn = pool_at(&w->conns, slot);
         if (conn) record_fini(&conn->r.record);
     }
+}
+
+uint64_t worker_source_hash(const struct worker *w, const struct node_key *key) {
+    uint64_t hash;
+    crypto_shorthash((unsigned char *)&hash, key->bytes, KEY_SIZE, w->source_secret);
+    return hash;
 }
 
 size_t worker_free_bytes(const struct worker *w) {

@@ -134,6 +134,9 @@ size_t worker_free_bytes(const struct worker *w);
 /* `conn` holds something incomplete, or no longer does; called after each change. */
 void worker_note_holder(struct worker *w, struct conn *conn);
 
+/* Which flows the packets of `key` are of (backlog_flow_of): the same on all workers. */
+uint64_t worker_source_hash(const struct worker *w, const struct node_key *key);
+
 /* Takes waiting mail now, in the middle of a pass: a route may be published while its ADOPT still waits in the lane. */
 void worker_take_mail(struct worker *w);
 

@@ -6,17 +6,22 @@
 #include "core/check.h"
 #include "proto/http.h"
 #include "proto/login.h"
+#include "tests/sim/faults_sim.h"
 #include "tests/sim/sched_sim.h"
+#include "tests/sim/talk_sim.h"
 
-enum { BUFFER_SIZE = 512 * 1024, OUT_FULL = 320 * 1024, FRAME_MAX = DERP_FRAME_SIZE_MAX, PIPELINED_SENDS_MAX = 4 };
+enum { OUT_FULL = 320 * 1024, FRAME_MAX = DERP_FRAME_SIZE_MAX, PIPELINED_SENDS_MAX = 4 };
 
 void client_init(struct client *client, uint32_t idx, const struct client_plan *plan, struct oracle *oracle) {
     CHECK(idx < ORACLE_CLIENTS && plan->key < ORACLE_KEYS - ORACLE_KEYS_NOWHERE);
     *client = (struct client){.idx = idx, .plan = *plan, .oracle = oracle, .act_ns = plan->start_ns};
-    client->in = malloc(BUFFER_SIZE);
-    client->out = malloc(BUFFER_SIZE);
+    client->in = malloc(CLIENT_BUFFER_SIZE);
+    client->out = malloc(CLIENT_BUFFER_SIZE);
     CHECK(client->in != NULL && client->out != NULL);
     oracle->clients[idx].key = plan->key;
+    oracle->clients_count = max_of(oracle->clients_count, idx + 1);
+    if (plan->stall_ns || plan->read_size_max || plan->talk == TALK_LARGE) oracle->has_slow = true;
+    tally_add(TALLY_CLIENTS, 1);
 }
 
 void client_fini(struct client *client) {
@@ -24,124 +29,17 @@ void client_fini(struct client *client) {
     free(client->out);
 }
 
-/* ---- what it says ---- */
-
-static struct writer out_writer(const struct client *client) {
-    return writer_of(client->out + client->out_size, BUFFER_SIZE - client->out_size);
-}
-
-static void out_keep(struct client *client, const struct writer *w) {
-    CHECK(writer_ok(w));
-    client->out_size = (size_t)(w->at - client->out);
-}
-
-static void say_request(struct client *client) {
-    struct writer w = out_writer(client);
-    http_write_derp_request(&w, &(struct http_derp_request){.host = "derp.example",
-                                                            .path = "/derp",
-                                                            .ideal_node = sim_one_in(4) ? "elsewhere" : NULL,
-                                                            .is_fast_start = client->plan.is_fast_start});
-    out_keep(client, &w);
-}
-
-static void say_client_info(struct client *client) {
-    struct writer w = out_writer(client);
-    struct rng rng;
-    rng_init_seeded(&rng, sim_random());
-    struct client_info info = {.version = DERP_VERSION, .can_ack_pings = true};
-    const struct node_key *server = &client->oracle->house->relay.options.front.public_key;
-    CHECK(login_write_client_info(&w, &client->oracle->private_keys[client->plan.key], server, &info, &rng,
-                                  &client->shared));
-    out_keep(client, &w);
-}
-
-void client_send(struct client *client, uint32_t dst, size_t size, bool is_disco) {
-    static uint8_t data[DERP_PACKET_SIZE_MAX];
-    struct writer w = out_writer(client);
-    oracle_make(client->oracle, client->idx, dst, size, is_disco, data);
-    derp_write_send(&w, &client->oracle->keys[dst], data, size);
-    out_keep(client, &w);
-}
-
-static size_t some_size(void) {
-    switch (sim_below(8)) {
-        case 0: return 0;
-        case 1: return DERP_PACKET_SIZE_MAX;
-        case 2: return (size_t)sim_between(ORACLE_HEAD, DERP_PACKET_SIZE_MAX);
-        case 3:
-        case 4: return (size_t)sim_between(ORACLE_HEAD, 4000);
-        default: return (size_t)sim_between(ORACLE_HEAD, 200);
-    }
-}
-
-static void say_packet(struct client *client) {
-    uint32_t dst = sim_one_in(12) ? ORACLE_KEYS - 1 - (uint32_t)sim_below(ORACLE_KEYS_NOWHERE)
-                                  : (uint32_t)sim_below(client->plan.dst_count);
-    size_t size = some_size();
-    client_send(client, dst, size, size >= DERP_DISCO_SIZE_MIN && sim_one_in(3));
-}
-
-/* The number of the ping is in its bytes. */
-static void say_ping(struct client *client) {
-    uint8_t data[DERP_PING_SIZE] = {0};
-    struct writer w = out_writer(client);
-    store_be32(data, client->idx);
-    store_be32(data + 4, client->pings_sent++);
-    derp_write_ping(&w, data);
-    out_keep(client, &w);
-}
-
-/* A type that nobody knows is to be skipped. */
-static void say_unknown(struct client *client) {
-    static const uint8_t zeros[100];
-    struct writer w = out_writer(client);
-    uint32_t length = (uint32_t)sim_below(sizeof(zeros));
-    derp_write_header(&w, (enum derp_frame_type)0x70, length);
-    writer_copy(&w, zeros, length);
-    out_keep(client, &w);
-}
-
-static void say_preferred(struct client *client) {
-    struct writer w = out_writer(client);
-    derp_write_note_preferred(&w, sim_one_in(2));
-    out_keep(client, &w);
-}
-
-static void say_something(struct client *client) {
-    switch (sim_below(16)) {
-        case 0: say_ping(client); return;
-        case 1: say_unknown(client); return;
-        case 2: say_preferred(client); return;
-        default: say_packet(client); client->plan.sends--;
-    }
-}
-
-/* The last frame of a client that does not finish it. No record: it is not a packet. */
-static void say_half_a_frame(struct client *client) {
-    static uint8_t data[2000];
-    struct writer w = out_writer(client);
-    derp_write_send(&w, &client->oracle->keys[0], data, sizeof(data));
-    out_keep(client, &w);
-    client->out_size -= (size_t)sim_between(1, sizeof(data) + DERP_SEND_HEAD_SIZE - 1);
-}
-
-static void say_forbidden(struct client *client) {
-    struct writer w = out_writer(client);
-    derp_write_header(&w, DERP_SEND_PACKET, sim_one_in(2) ? 3 : DERP_SEND_LENGTH_MAX + 1);
-    out_keep(client, &w);
-}
-
 /* ---- ending ---- */
 
 static void done(struct client *client, bool reset) {
     sim_note("client ends", client->idx, reset);
-    net_close(client->end, reset);
+    if (client->end) net_close(client->end, reset);
     client->end = NULL;
     client->state = CLIENT_DONE;
 }
 
 static void fate_step(struct client *client) {
-    if (!client->is_ending || client->out_size > 0 || client->state == CLIENT_DONE) return;
+    if (!client->is_ending || client->out_size > 0 || client_is_over(client)) return;
     switch (client->plan.fate) {
         case FATE_FIN: net_shutdown(client->end); break;
         case FATE_CLOSES:
@@ -150,22 +48,57 @@ static void fate_step(struct client *client) {
     }
 }
 
+static void vanish(struct client *client) {
+    net_vanish(client->end);
+    client->out_size = client->out_sent = 0;
+    client->state = CLIENT_VANISHED;
+    tally_add(TALLY_VANISHED, 1);
+}
+
+static void begin_fate(struct client *client) {
+    switch (client->plan.fate) {
+        case FATE_MID_FRAME: talk_half_a_frame(client); break;
+        case FATE_MISBEHAVES: talk_wrong_length(client); break;
+        case FATE_MESH: talk_mesh_frame(client); break;
+        case FATE_RESETS:
+            tally_add(TALLY_RESETS, 1);
+            done(client, true);
+            break;
+        case FATE_VANISHES: vanish(client); break;
+        default: break;
+    }
+}
+
 void client_end(struct client *client, enum client_fate fate) {
-    if (client->state == CLIENT_DONE || client->is_ending) return;
-    client->plan.fate = fate;
+    if (client->state == CLIENT_DONE) return;
+    if (client->state == CLIENT_WAITING || client->state == CLIENT_VANISHED) {
+        done(client, true);
+        return;
+    }
+    client->stall_until_ns = client->held_size = 0;
+    if (client->is_ending) return;
+    /* Who has not said a word yet talks to the door, where nothing but requests are known. */
+    client->plan.fate = client->plan.lingers && fate > FATE_CLOSES ? FATE_CLOSES : fate;
     client->plan.sends = 0;
     client->is_ending = fate != FATE_STAYS;
-    if (fate == FATE_MID_FRAME) say_half_a_frame(client);
-    if (fate == FATE_MISBEHAVES) say_forbidden(client);
-    if (fate == FATE_RESETS) done(client, true);
+    client->oracle->has_somebody_left = true;
+    begin_fate(client);
     fate_step(client);
+}
+
+/* Why the relay may send somebody away that has done nothing wrong: before the login because something was short in
+ * this run, afterwards because the client did not read. */
+static bool has_excuse(const struct client *client) {
+    if (client->is_ending && client->plan.fate != FATE_STAYS) return true;
+    if (client->state == CLIENT_LIVE) return net_is_timed_out(client->link);
+    bool is_short = faults.are_places_few || faults.are_parcels_few || client->oracle->was_overfull;
+    return is_short || faults.accept_error_one_in || client->plan.lingers;
 }
 
 /* The relay has closed. */
 static void on_end(struct client *client, bool was_reset) {
-    bool is_expected = client->is_ending && client->plan.fate != FATE_STAYS;
-    client->is_ended_by_relay = !is_expected;
-    if (!is_expected) sim_fail("client %u: closed by the relay for no reason", client->idx);
+    if (!has_excuse(client)) sim_fail("client %u: closed by the relay for no reason", client->idx);
+    client->oracle->has_somebody_left = true;
     done(client, was_reset);
 }
 
@@ -179,6 +112,7 @@ static void on_pong(struct client *client, const uint8_t *payload, size_t length
         sim_fail("client %u: a pong to no ping of its own", client->idx);
     }
     client->pongs_number = number + 1;
+    tally_add(TALLY_PONGS, 1);
 }
 
 static void on_recv(struct client *client, const uint8_t *payload, size_t length) {
@@ -215,6 +149,11 @@ static void on_server_info(struct client *client, uint8_t *payload, size_t lengt
     }
     client->state = CLIENT_LIVE;
     client->live_ns = sim.now_ns;
+    if (client->plan.stall_ns) {
+        client->stall_from_ns = sim.now_ns + client->plan.stall_after_ns;
+        bool is_for_ever = client->plan.stall_ns == TIME_NEVER;
+        client->stall_until_ns = is_for_ever ? TIME_NEVER : client->stall_from_ns + client->plan.stall_ns;
+    }
     oracle_on_server_info(client->oracle, client->idx);
 }
 
@@ -225,7 +164,7 @@ static void on_server_key(struct client *client, const uint8_t *payload, size_t 
         sim_fail("client %u: another server's key", client->idx);
     }
     client->state = CLIENT_LOGIN;
-    if (!client->plan.is_pipelined) say_client_info(client);
+    if (!client->plan.is_pipelined) talk_client_info(client);
 }
 
 static void on_frame(struct client *client, uint8_t type, uint8_t *payload, size_t length) {
@@ -274,47 +213,83 @@ static void in_step(struct client *client) {
 
 /* ---- turns ---- */
 
+bool client_is_over(const struct client *client) {
+    return client->state == CLIENT_DONE || client->state == CLIENT_VANISHED;
+}
+
 static void start(struct client *client) {
-    client->end = net_connect(client->oracle->house->listen_fd);
+    client->end = net_connect(client->oracle->house->listen_fd, &client->plan.hints);
+    client->link = net_link_of(client->end);
+    client->is_connected = true;
     client->state = client->plan.is_fast_start ? CLIENT_GREETING : CLIENT_HEAD;
-    say_request(client);
+    if (client->plan.after) tally_add(TALLY_RECONNECTS, 1);
+    if (client->plan.lingers) {
+        client->oracle->lingered++;
+        tally_add(TALLY_LINGERED, 1);
+        return;
+    }
+    talk_request(client);
     if (!client->plan.is_pipelined) return;
-    say_client_info(client);
-    for (int i = 0; i < PIPELINED_SENDS_MAX && client->plan.sends > 0; i++, client->plan.sends--) say_packet(client);
+    talk_client_info(client);
+    for (int i = 0; i < PIPELINED_SENDS_MAX && client->plan.sends > 0; i++, client->plan.sends--) talk_packet(client);
     if (client->plan.is_hasty) client_end(client, client->plan.fate);
 }
 
+static size_t to_write(const struct client *client) { return client->out_size - client->out_sent - client->held_size; }
+
+static bool wants_hold(const struct client *client) { return client->plan.hold_ns > 0; }
+
 static bool can_act(const struct client *client) {
-    if (client->state == CLIENT_WAITING) return true;
-    return client->state == CLIENT_LIVE && client->out_size < OUT_FULL && !client->is_ending &&
-           (client->plan.sends > 0 || client->plan.fate != FATE_STAYS);
+    if (client->state == CLIENT_WAITING) return client->plan.after == NULL || client_is_over(client->plan.after);
+    return client->state == CLIENT_LIVE && client->out_size < OUT_FULL && !client->is_ending && !client->held_size &&
+           (client->plan.sends > 0 || wants_hold(client) || client->plan.fate != FATE_STAYS);
 }
-static bool can_read(const struct client *client) { return client->end && net_can_read(client->end); }
+
+static bool can_read(const struct client *client) {
+    return client->end && client->state != CLIENT_VANISHED && net_can_read(client->end);
+}
+
 static bool can_write(const struct client *client) {
-    return client->end && client->out_size > 0 && net_can_write(client->end);
+    return client->end && client->state != CLIENT_VANISHED && to_write(client) > 0 && net_can_write(client->end);
 }
 
 static bool can_give_up(const struct client *client) {
     return client->plan.gives_up_ns && client->state > CLIENT_WAITING && client->state < CLIENT_LIVE;
 }
 
+static uint64_t next_read_ns(const struct client *client) {
+    bool is_stalled = client->stall_from_ns <= sim.now_ns && sim.now_ns < client->stall_until_ns;
+    return is_stalled ? max_of(client->read_ns, client->stall_until_ns) : client->read_ns;
+}
+
+static bool is_held(const struct client *client) { return client->held_size && !client_is_over(client); }
+
 uint64_t client_next_ns(const struct client *client) {
     uint64_t next_ns = TIME_NEVER;
     if (can_give_up(client)) next_ns = client->plan.gives_up_ns;
     if (can_act(client)) next_ns = min_of(next_ns, client->act_ns);
-    if (can_read(client)) next_ns = min_of(next_ns, client->read_ns);
+    if (can_read(client)) next_ns = min_of(next_ns, next_read_ns(client));
     if (can_write(client)) next_ns = min_of(next_ns, client->write_ns);
+    if (is_held(client)) next_ns = min_of(next_ns, client->held_until_ns);
     return next_ns;
 }
 
 bool client_can_run(const struct client *client) { return client_next_ns(client) <= sim.now_ns; }
+
+static void hold_back(struct client *client) {
+    talk_held_packet(client);
+    client->held_until_ns = client->plan.hold_ns == TIME_NEVER ? TIME_NEVER : sim.now_ns + client->plan.hold_ns;
+    client->plan.hold_ns = 0;
+}
 
 static void act(struct client *client) {
     client->act_ns = sim.now_ns + sim_below(client->plan.pace_ns_max + 1);
     if (client->state == CLIENT_WAITING) {
         start(client);
     } else if (client->plan.sends > 0) {
-        say_something(client);
+        talk_something(client);
+    } else if (wants_hold(client)) {
+        hold_back(client);
     } else {
         client_end(client, client->plan.fate);
     }
@@ -322,7 +297,9 @@ static void act(struct client *client) {
 
 static void read_some(struct client *client) {
     client->read_ns = sim.now_ns + sim_below(client->plan.read_ns_max + 1);
-    ssize_t size = net_read(client->end, client->in + client->in_size, BUFFER_SIZE - client->in_size);
+    size_t size_max = CLIENT_BUFFER_SIZE - client->in_size;
+    if (client->plan.read_size_max) size_max = min_of(size_max, client->plan.read_size_max);
+    ssize_t size = net_read(client->end, client->in + client->in_size, size_max);
     if (size <= 0) {
         CHECK(size != -EAGAIN);
         on_end(client, size < 0);
@@ -333,8 +310,8 @@ static void read_some(struct client *client) {
 }
 
 static void write_some(struct client *client) {
-    client->write_ns = sim.now_ns + sim_below(client->plan.read_ns_max + 1);
-    ssize_t size = net_write(client->end, client->out + client->out_sent, client->out_size - client->out_sent);
+    client->write_ns = sim.now_ns + sim_below(client->plan.write_ns_max + 1);
+    ssize_t size = net_write(client->end, client->out + client->out_sent, to_write(client));
     if (size < 0) {
         on_end(client, true);
         return;
@@ -345,11 +322,13 @@ static void write_some(struct client *client) {
 
 void client_run(struct client *client) {
     if (can_give_up(client) && client->plan.gives_up_ns <= sim.now_ns) {
+        client->oracle->has_somebody_left = true;
         done(client, sim_one_in(2));
         return;
     }
+    if (is_held(client) && client->held_until_ns <= sim.now_ns) client->held_size = 0;
     if (can_act(client) && client->act_ns <= sim.now_ns) act(client);
     if (can_write(client) && client->write_ns <= sim.now_ns) write_some(client);
-    if (can_read(client) && client->read_ns <= sim.now_ns) read_some(client);
+    if (can_read(client) && next_read_ns(client) <= sim.now_ns) read_some(client);
     fate_step(client);
 }

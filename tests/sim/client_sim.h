@@ -1,7 +1,7 @@
 /* client_sim.h - a DERP client at the outside of the virtual network: real bytes, as a state machine.
  *
  *   WAITING --start_ns--> HEAD (101) --> GREETING (ServerKey) --> LOGIN (ServerInfo) --> LIVE --fate--> DONE
- *                    fast start: no HEAD
+ *                    fast start: no HEAD        `--> VANISHED --end--> DONE
  *
  * It reads and writes in pieces of the seed's choosing, follows a plan, and hands everything it gets to the oracle.
  * Frames are taken apart by its own few lines, so that a mistake in proto/derp_stream.c is not made twice.
@@ -20,27 +20,54 @@ enum client_fate {
     FATE_CLOSES,     // everything written, then closes without reading
     FATE_MID_FRAME,  // closes in the middle of a frame
     FATE_RESETS,     // resets, with bytes under way
-    FATE_MISBEHAVES, // sends a frame that no client may send
-    FATE_COUNT
+    FATE_MISBEHAVES, // sends a frame of a wrong length
+    FATE_MESH,       // sends a frame that only another server may send
+    FATE_COUNT,      // of those that the relay hears of
+    FATE_VANISHES = FATE_COUNT,  // without a word; resets when it is ended again
+};
+
+enum client_talk {
+    TALK_MIXED,  // everything, to anybody
+    TALK_SMALL,  // floods of packets
+    TALK_LARGE,
+    TALK_PINGS,
 };
 
 struct client_plan {
     uint32_t key;
     uint64_t start_ns;
+    const struct client *after;  // starts when this one is over
     bool is_fast_start;
-    bool is_pipelined;     // everything up to the first packets at once, before the server has said anything
+    bool is_pipelined;      // everything up to the first packets at once, before the server has said anything
+    bool lingers;           // connects, and says nothing
+    enum client_talk talk;
     uint32_t sends;
-    uint32_t dst_count;    // packets go to keys below this number
-    uint64_t pace_ns_max;  // between actions
-    uint64_t read_ns_max;  // between reads
+    uint32_t dst_first;     // packets go to so many keys from this number on
+    uint32_t dst_count;
+    uint64_t pace_ns_max;   // between actions
+    uint64_t read_ns_max;   // between reads
+    uint64_t write_ns_max;  // between writes
+    size_t read_size_max;   // 0: all there is
+    struct net_hints hints;
+    uint64_t stall_after_ns;  // after the login it reads for so long,
+    uint64_t stall_ns;        // and then not at all for so long; TIME_NEVER: until it ends
+    uint64_t hold_ns;         // its last packet is begun, and finished so much later; TIME_NEVER: when it ends
     enum client_fate fate;
     bool is_hasty;          // pipelined: the fate comes right behind the first packets, during the login
     uint64_t gives_up_ns;   // closes then, if it is not logged in; 0: never
 };
 
-enum client_state { CLIENT_WAITING, CLIENT_HEAD, CLIENT_GREETING, CLIENT_LOGIN, CLIENT_LIVE, CLIENT_DONE };
+enum client_state {
+    CLIENT_WAITING,
+    CLIENT_HEAD,
+    CLIENT_GREETING,
+    CLIENT_LOGIN,
+    CLIENT_LIVE,
+    CLIENT_VANISHED,
+    CLIENT_DONE
+};
 
-enum { CLIENT_PINGS = 4 };
+enum { CLIENT_BUFFER_SIZE = 512 * 1024 };
 
 struct client {
     uint32_t idx;
@@ -54,14 +81,18 @@ struct client {
     uint8_t *out;
     size_t out_size;  // 0 when all is written
     size_t out_sent;
+    size_t held_size;  // the last bytes of `out` that are held back,
+    uint64_t held_until_ns;
+    uint32_t link;     // its number in the network, once it has connected
+    uint64_t stall_from_ns, stall_until_ns;
     uint64_t act_ns, read_ns, write_ns;  // not before
     uint64_t live_ns;
     uint64_t keep_alive_ns;  // of the first
     uint32_t keep_alives;
     uint32_t pings_sent;
     uint32_t pongs_number;   // the last ping that was answered, + 1
+    bool is_connected;       // or was
     bool is_ending;          // the fate comes when the output is written
-    bool is_ended_by_relay;
 };
 
 void client_init(struct client *client, uint32_t idx, const struct client_plan *plan, struct oracle *oracle);
@@ -75,5 +106,8 @@ void client_run(struct client *client);
 /* One packet to a key, now. LIVE or pipelining. */
 void client_send(struct client *client, uint32_t dst, size_t size, bool is_disco);
 
-/* It goes when what it has to say is written. */
+/* Nothing more is to be heard of it. */
+bool client_is_over(const struct client *client);
+
+/* It goes when what it has to say is written. It stops stalling and holding back. */
 void client_end(struct client *client, enum client_fate fate);

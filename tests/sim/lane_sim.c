@@ -25,7 +25,7 @@ void lane_init(struct lane *lane, void *storage, uint32_t capacity, uint32_t ite
 }
 
 bool lane_push(struct lane *lane, const void *item) {
-    sim_point();
+    sim_point(POINT_PUSH);
     if (lane_room(lane) == 0) return false;
     memcpy(place_of(lane, lane->tail_private), item, lane->item_size);
     lane->tail_private++;
@@ -33,17 +33,17 @@ bool lane_push(struct lane *lane, const void *item) {
 }
 
 bool lane_flush(struct lane *lane) {
-    sim_point();
     if (lane->tail == lane->tail_private) return false;
+    sim_point(POINT_PUSH);
     lane->tail = lane->tail_private;
-    sim_point();
+    sim_point(POINT_PUSHED);
     return true;
 }
 
 uint32_t lane_room(struct lane *lane) { return lane->mask + 1 - (lane->tail_private - lane->head_private); }
 
 bool lane_pop(struct lane *lane, void *item) {
-    sim_point();
+    sim_point(POINT_TAKE);
     if (!lane_has_mail(lane)) return false;
     memcpy(item, place_of(lane, lane->head_private), lane->item_size);
     memset(place_of(lane, lane->head_private), 0xdd, lane->item_size);

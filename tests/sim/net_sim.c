@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "core/check.h"
+#include "tests/sim/faults_sim.h"
 #include "tests/sim/sched_sim.h"
 
 enum { SEGMENTS_MAX = 64, FDS_MAX = NET_LINKS_MAX + 1 };
@@ -47,13 +48,22 @@ struct link {
     uint64_t delay_ns;
     uint64_t jitter_ns;
     size_t segment_size_max;
+    uint64_t full_since_ns;  // the relay finds no room in the outside end's pipe; 0: there is some
+    uint64_t full_until_ns;  // the last time before, when it ended and how long it was
+    uint64_t full_ns;
+    uint64_t closed_ns;      // by the relay
     int listen_fd;
     bool is_accepted;
+    bool is_silent;
+    bool is_timed_out;
 };
 
 static struct {
     struct link *links[NET_LINKS_MAX];
     uint32_t links_count;
+    uint32_t live[NET_LINKS_MAX];  // numbers of links that are not over, in order
+    uint32_t live_count;
+    uint32_t timeouts;
     struct net_end *ends[FDS_MAX];  // by fd
     bool is_listener[FDS_MAX];
     uint32_t fds_open;
@@ -80,6 +90,7 @@ static struct segment *segment_at(struct pipe *pipe, size_t idx) {
 static void segment_add(struct net_end *end, enum segment_kind kind, size_t size) {
     struct pipe *pipe = &end->in;
     const struct link *link = net.links[end->link];
+    if (link->is_silent) return;
     struct segment *last = pipe->segments_count ? segment_at(pipe, pipe->segments_count - 1) : NULL;
     if (kind == SEGMENT_DATA && pipe->segments_count >= SEGMENTS_MAX - 3 && last->kind == SEGMENT_DATA) {
         last->size += size;
@@ -126,11 +137,20 @@ static void end_advance(struct net_end *end) {
     }
 }
 
+static bool is_over(const struct link *link) {
+    bool is_quiet = link->outside.in.segments_count == 0 && link->inside.in.segments_count == 0;
+    return is_quiet && link->outside.is_closed && link->inside.is_closed;
+}
+
 void net_advance(void) {
-    for (uint32_t i = 0; i < net.links_count; i++) {
-        end_advance(&net.links[i]->outside);
-        end_advance(&net.links[i]->inside);
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < net.live_count; i++) {
+        struct link *link = net.links[net.live[i]];
+        end_advance(&link->outside);
+        end_advance(&link->inside);
+        if (!is_over(link)) net.live[kept++] = net.live[i];
     }
+    net.live_count = kept;
 }
 
 static uint64_t end_next_ns(struct net_end *end) {
@@ -139,8 +159,8 @@ static uint64_t end_next_ns(struct net_end *end) {
 
 uint64_t net_next_ns(void) {
     uint64_t next_ns = TIME_NEVER;
-    for (uint32_t i = 0; i < net.links_count; i++) {
-        struct link *link = net.links[i];
+    for (uint32_t i = 0; i < net.live_count; i++) {
+        struct link *link = net.links[net.live[i]];
         next_ns = min_of(next_ns, min_of(end_next_ns(&link->outside), end_next_ns(&link->inside)));
         if (!link->is_accepted && link->accept_ns > sim.now_ns) next_ns = min_of(next_ns, link->accept_ns);
     }
@@ -177,25 +197,34 @@ uint32_t net_fds_open(void) { return net.fds_open; }
 
 /* ---- connecting ---- */
 
-static void end_init(struct net_end *end, struct net_end *other, uint32_t link) {
-    static const size_t capacities[] = {600, 4096, 32768, 262144};
+/* As large as it takes for a few hundred kilobytes in a second: a slow network would be an excuse for everything. */
+static size_t some_capacity(uint64_t delay_ns, bool is_narrow) {
+    static const size_t capacities[] = {600, 4096, 32768, 262144, 1048576};
+    size_t at_least = (size_t)(delay_ns / 1000 * 8 / 10), i = 0;
+    while (i + 1 < array_count(capacities) && capacities[i] < at_least) i++;
+    return capacities[is_narrow ? i : i + sim_below(array_count(capacities) - i)];
+}
+
+static void end_init(struct net_end *end, struct net_end *other, uint32_t link, size_t capacity) {
     *end = (struct net_end){.other = other, .link = link, .fd = -1};
-    end->in.capacity = capacities[sim_below(array_count(capacities))];
+    end->in.capacity = capacity;
     end->in.bytes = malloc(end->in.capacity);
     CHECK(end->in.bytes != NULL);
 }
 
-struct net_end *net_connect(int listen_fd) {
+struct net_end *net_connect(int listen_fd, const struct net_hints *hints) {
     static const size_t segment_sizes[] = {40, 536, 1460, 65536};
     static const uint64_t delays_ns[] = {1000, 50 * NS_PER_US, 2 * NS_PER_MS, 20 * NS_PER_MS};
     CHECK(net.links_count < NET_LINKS_MAX && net.is_listener[idx_of(listen_fd)]);
     struct link *link = calloc(1, sizeof(*link));
     CHECK(link != NULL);
     net.links[net.links_count] = link;
-    end_init(&link->outside, &link->inside, net.links_count);
-    end_init(&link->inside, &link->outside, net.links_count);
+    net.live[net.live_count++] = net.links_count;
     link->listen_fd = listen_fd;
-    link->delay_ns = delays_ns[sim_below(array_count(delays_ns))];
+    link->closed_ns = TIME_NEVER;
+    link->delay_ns = delays_ns[sim_below(hints->is_near ? 2 : array_count(delays_ns))];
+    end_init(&link->outside, &link->inside, net.links_count, some_capacity(link->delay_ns, hints->is_narrow));
+    end_init(&link->inside, &link->outside, net.links_count, some_capacity(link->delay_ns, false));
     link->jitter_ns = sim_below(link->delay_ns);
     link->segment_size_max = segment_sizes[sim_below(array_count(segment_sizes))];
     link->accept_ns = sim.now_ns + 2 * link->delay_ns;
@@ -205,8 +234,8 @@ struct net_end *net_connect(int listen_fd) {
 }
 
 static struct link *first_waiting(int listen_fd) {
-    for (uint32_t i = 0; i < net.links_count; i++) {
-        struct link *link = net.links[i];
+    for (uint32_t i = 0; i < net.live_count; i++) {
+        struct link *link = net.links[net.live[i]];
         if (link->listen_fd == listen_fd && !link->is_accepted && link->accept_ns <= sim.now_ns) return link;
     }
     return NULL;
@@ -265,6 +294,22 @@ bool net_can_read(const struct net_end *end) {
     return end->is_reset || end->in.arrived > end->in.read || end->in.has_fin;
 }
 
+int64_t net_unread(int fd) {
+    const struct pipe *pipe = &net_end_of(fd)->other->in;
+    return (int64_t)(pipe->written - pipe->read);
+}
+
+/* Since when the relay can write nothing to a client is what its write timeout is about. */
+static void note_room(struct link *link) {
+    bool is_full = room_of(&link->inside) == 0;
+    if (is_full == (link->full_since_ns != 0)) return;
+    if (!is_full) {
+        link->full_until_ns = sim.now_ns;
+        link->full_ns = sim.now_ns - link->full_since_ns;
+    }
+    link->full_since_ns = is_full ? sim.now_ns : 0;
+}
+
 ssize_t net_write(struct net_end *end, const void *bytes, size_t size) {
     CHECK(!end->is_closed && !end->is_shut);
     if (end->is_reset) return -ECONNRESET;
@@ -277,12 +322,8 @@ ssize_t net_write(struct net_end *end, const void *bytes, size_t size) {
         part = some_of(min_of(count - done, segment_size_max));
         segment_add(end->other, SEGMENT_DATA, part);
     }
+    note_room(net.links[end->link]);
     return (ssize_t)count;
-}
-
-int64_t net_unread(int fd) {
-    const struct pipe *pipe = &net_end_of(fd)->other->in;
-    return (int64_t)(pipe->written - pipe->read);
 }
 
 ssize_t net_read(struct net_end *end, void *to, size_t size) {
@@ -292,10 +333,44 @@ ssize_t net_read(struct net_end *end, void *to, size_t size) {
     if (count == 0) return end->in.has_fin ? 0 : -EAGAIN;
     count = some_of(count);
     pipe_get(&end->in, to, count);
+    note_room(net.links[end->link]);
     return (ssize_t)count;
 }
 
 /* ---- ending ---- */
+
+void net_vanish(struct net_end *end) {
+    struct link *link = net.links[end->link];
+    sim_note("net: vanishes", end->link, 0);
+    link->is_silent = true;
+    link->inside.in.segments_count = link->outside.in.segments_count = 0;
+}
+
+uint32_t net_link_of(const struct net_end *end) { return end->link; }
+
+uint64_t net_closed_ns(uint32_t link) { return net.links[link]->closed_ns; }
+
+bool net_is_timed_out(uint32_t link) { return net.links[link]->is_timed_out; }
+
+/* Room that has come just now the relay may not know of yet. */
+static uint64_t stuck_ns(const struct link *link) {
+    if (link->full_since_ns) return sim.now_ns - link->full_since_ns;
+    uint64_t slack_ns = faults.write_timeout_ns - faults_stuck_ns_min();
+    return sim.now_ns - link->full_until_ns <= slack_ns ? link->full_ns : 0;
+}
+
+void net_judge_timeout(int fd) {
+    struct link *link = net.links[net_end_of(fd)->link];
+    uint64_t ns = stuck_ns(link);
+    sim_note("net: write timeout", net_end_of(fd)->link, ns);
+    net.timeouts++;
+    link->is_timed_out = true;
+    if (ns >= faults_stuck_ns_min()) return;
+    sim_fail("link %u: ended by the write timeout after %llu ms without room", net_end_of(fd)->link,
+             (unsigned long long)(ns / NS_PER_MS));
+}
+
+uint32_t net_timeouts(void) { return net.timeouts; }
 
 void net_shutdown(struct net_end *end) {
     if (!end->is_shut && !end->is_reset && !end->other->is_closed) segment_add(end->other, SEGMENT_FIN, 0);
@@ -303,7 +378,10 @@ void net_shutdown(struct net_end *end) {
 }
 
 void net_close(struct net_end *end, bool reset) {
+    struct link *link = net.links[end->link];
     CHECK(!end->is_closed);
+    if (end == &link->outside) link->is_silent = false;
+    if (end == &link->inside) link->closed_ns = sim.now_ns;
     sim_note("net: close", end->link, (uint64_t)(end->fd >= 0) << 1 | reset);
     if (reset || end->in.arrived > end->in.read) {
         send_reset(end->other);

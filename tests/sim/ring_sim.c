@@ -15,6 +15,7 @@
 
 #include "core/asan.h"
 #include "core/check.h"
+#include "tests/sim/faults_sim.h"
 #include "tests/sim/net_sim.h"
 #include "tests/sim/sched_sim.h"
 
@@ -28,7 +29,7 @@ struct request {
     enum request_kind kind;
     const uint8_t *bytes;  // send
     size_t size;
-    uint64_t hash;
+    uint8_t *copy;  // send: of `bytes`, which must not change meanwhile
     uint64_t parked;  // receive: place in the order of those that found no buffer; 0: not parked
     bool is_cancelled;
     bool is_reset;
@@ -121,6 +122,7 @@ void ring_close(struct ring *ring) {
     asan_unpoison(ring->buffer_bytes, ring->buffers * ring->buffer_size);
     free(ring->buffer_bytes);
     free(ring->buffer_is_out);
+    for (size_t i = 0; i < ring->requests_count; i++) free(ring->requests[i].copy);
     free(ring->requests);
     free(ring);
 }
@@ -184,6 +186,8 @@ static struct request *request_add(struct ring *ring, struct ring_socket *socket
 static void request_end(struct request *request) {
     request->socket->in_flight--;
     request->socket = NULL;
+    free(request->copy);
+    request->copy = NULL;
 }
 
 static struct request *request_find(struct ring *ring, const struct ring_socket *socket, enum request_kind kind) {
@@ -221,30 +225,21 @@ void ring_accept_pause(struct ring *ring, struct ring_socket *socket) {
 
 void ring_receive_pause(struct ring *ring, struct ring_socket *socket) { pause(ring, socket); }
 
-static uint64_t hash_of(const uint8_t *bytes, size_t size) {
-    uint64_t hash = size, word;
-    size_t at = 0;
-    for (; at + sizeof(word) <= size; at += sizeof(word)) {
-        memcpy(&word, bytes + at, sizeof(word));
-        hash = (hash ^ word) * 0x9e3779b97f4a7c15ull;
-        hash ^= hash >> 29;
-    }
-    for (; at < size; at++) hash = (hash ^ bytes[at]) * 0x9e3779b97f4a7c15ull;
-    return hash;
-}
-
 void ring_send(struct ring *ring, struct ring_socket *socket, const void *bytes, size_t size) {
     CHECK(socket->fd >= 0 && socket->close_state == 0 && !socket->sending && size > 0);
     socket->sending = true;
     struct request *request = request_add(ring, socket, REQUEST_SEND);
     request->bytes = bytes;
     request->size = size;
-    request->hash = hash_of(bytes, size);
+    request->copy = malloc(size);
+    CHECK(request->copy != NULL);
+    memcpy(request->copy, bytes, size);
 }
 
 void ring_close_socket(struct ring *ring, struct ring_socket *socket, bool reset) {
     if (socket->close_state != 0) return;
     CHECK(socket->fd >= 0);
+    if (reset) net_judge_timeout(socket->fd);
     socket->close_state = 1;
     for (size_t i = 0; i < ring->requests_count; i++) {
         if (ring->requests[i].socket == socket) ring->requests[i].is_cancelled = true;
@@ -272,6 +267,11 @@ static bool on_accept(struct request *request, struct ring_event *event) {
         return false;
     }
     if (!net_can_accept(socket->fd)) return false;
+    if (faults.is_on && faults.accept_error_one_in && sim_one_in(faults.accept_error_one_in)) {
+        sim_note("ring: no descriptor", 0, 0);
+        tally_add(TALLY_ACCEPT_ERRORS, 1);
+        return event_fill(event, socket, RING_ACCEPTED, -EMFILE);
+    }
     int fd = net_accept(socket->fd);
     sim_note("ring: accepted", (uint64_t)fd, 0);
     return event_fill(event, socket, RING_ACCEPTED, fd);
@@ -340,7 +340,7 @@ static bool on_send(struct request *request, struct ring_event *event) {
     struct net_end *end = net_end_of(socket->fd);
     bool is_cancelled = request->is_cancelled;
     if (!is_cancelled && !net_can_write(end)) return false;
-    CHECK(hash_of(request->bytes, request->size) == request->hash);  // the owner must leave the memory alone
+    CHECK(memcmp(request->bytes, request->copy, request->size) == 0);  // the owner must leave the memory alone
     ssize_t result = -ECANCELED;
     if (!is_cancelled || sim_one_in(2)) result = net_can_write(end) ? net_write(end, request->bytes, request->size) : 0;
     if (result == 0 && !is_cancelled) return false;
@@ -408,7 +408,7 @@ static void remove_ended(struct ring *ring) {
 
 size_t ring_reap(struct ring *ring, struct ring_event *events, size_t count_max) {
     check_owner(ring);
-    sim_point();
+    sim_point(POINT_REAP);
     ring->is_woken = false;
     resume_parked(ring);
     size_t count = 0, total = ring->requests_count;
@@ -452,7 +452,7 @@ static bool has_something(const void *arg) {
 void ring_doze(struct ring *ring) {
     check_owner(ring);
     ring->is_dozing = ring->is_sleeping = true;
-    sim_point();
+    sim_point(POINT_SLEEP);
 }
 
 void ring_wait(struct ring *ring, uint64_t timeout_ns) {
@@ -470,7 +470,7 @@ void ring_wait(struct ring *ring, uint64_t timeout_ns) {
 
 void ring_wake(struct ring *self, struct ring *other) {
     check_owner(self);
-    sim_point();
+    sim_point(POINT_WAKE);
     if (!other->is_sleeping) {
         self->figures.wakes_spared++;
         return;

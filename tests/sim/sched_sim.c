@@ -7,6 +7,7 @@
 
 #include "core/asan.h"
 #include "core/check.h"
+#include "tests/sim/faults_sim.h"
 
 #ifdef HAS_ASAN
 #include <sanitizer/common_interface_defs.h>
@@ -23,7 +24,13 @@
 #endif
 
 /* why not larger: AddressSanitizer clears the shadow of the whole stack at every switch. */
-enum { STACK_SIZE = 160 * 1024, TURN_NS_MAX = 1500 };
+enum {
+    STACK_SIZE = 160 * 1024,
+    TURN_NS_MAX = 1500,
+    LONG_HOLD_ONE_IN = 100,
+    FOCUS_ONE_IN = 4,
+    FOCUS_HOLD_NS_MAX = 1000 * 1000
+};
 
 struct fiber {
     const char *name;
@@ -106,6 +113,7 @@ void sim_init(uint64_t seed, bool is_verbose) {
     sim = (struct sim){.seed = seed, .random = seed, .is_verbose = is_verbose, .trace_hash = 0xcbf29ce484222325ull};
     sim.now_ns = 3600 * NS_PER_S;
     sim.point_one_in = point_choices[sim_below(array_count(point_choices))];
+    sim.focus = (enum sim_point_kind)sim_below(POINT_COUNT + 3);
     sim.hold_ns_max = sim_one_in(2) ? 3 * NS_PER_MS : 20 * NS_PER_US;
 }
 
@@ -198,8 +206,30 @@ void sim_yield(void) {
     to_scheduler(sim.current);
 }
 
-void sim_point(void) {
-    if (sim.current == NULL || sim.point_one_in == 0 || !sim_one_in(sim.point_one_in)) return;
+/* One at a time, and with time between two, so that no step of a part is held off twice. */
+static bool hold_long(struct fiber *fiber) {
+    uint64_t ns_max = faults.long_hold_ns_max;
+    if (!faults.is_on || ns_max == 0 || sim.now_ns < sim.long_hold_next_ns || !sim_one_in(LONG_HOLD_ONE_IN))
+        return false;
+    fiber->held_until_ns = sim.now_ns + sim_between(ns_max / 20, ns_max);
+    sim.long_hold_next_ns = fiber->held_until_ns + NS_PER_MS + sim_below(2 * ns_max);
+    sim_note("held off", fiber->held_until_ns - sim.now_ns, 0);
+    tally_add(TALLY_LONG_HOLDS, 1);
+    return true;
+}
+
+void sim_point(enum sim_point_kind kind) {
+    if (sim.current == NULL) return;
+    if (hold_long(sim.current)) {
+        sim_yield();
+        return;
+    }
+    if (kind == sim.focus && sim_one_in(FOCUS_ONE_IN)) {
+        sim.current->held_until_ns = sim.now_ns + sim_below(FOCUS_HOLD_NS_MAX);
+        sim_yield();
+        return;
+    }
+    if (sim.point_one_in == 0 || !sim_one_in(sim.point_one_in)) return;
     if (sim_one_in(3)) sim.current->held_until_ns = sim.now_ns + sim_below(sim.hold_ns_max);
     sim_yield();
 }
@@ -211,13 +241,20 @@ void sim_block(uint64_t until_ns, bool (*is_ready)(const void *arg), const void 
     fiber->until_ns = until_ns;
     fiber->is_ready = is_ready;
     fiber->ready_arg = arg;
+    (void)hold_long(fiber);
     to_scheduler(fiber);
 }
 
-bool sim_fiber_can_run(const struct fiber *fiber) {
-    if (fiber->is_done || sim.now_ns < fiber->held_until_ns) return false;
+static bool would_run(const struct fiber *fiber) {
+    if (fiber->is_done) return false;
     return !fiber->is_blocked || sim.now_ns >= fiber->until_ns || fiber->is_ready(fiber->ready_arg);
 }
+
+bool sim_fiber_can_run(const struct fiber *fiber) { return sim.now_ns >= fiber->held_until_ns && would_run(fiber); }
+
+bool sim_fiber_is_held(const struct fiber *fiber) { return sim.now_ns < fiber->held_until_ns && would_run(fiber); }
+
+bool sim_fiber_is_asleep(const struct fiber *fiber) { return !fiber->is_done && !would_run(fiber); }
 
 uint64_t sim_fiber_next_ns(const struct fiber *fiber) {
     if (fiber->is_done) return TIME_NEVER;

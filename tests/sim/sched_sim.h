@@ -6,11 +6,15 @@
  * simulated ring (ring_sim.c). Between two points a fiber is atomic: what happens there only the thread sanitizer sees.
  *
  * Time moves by a little with each turn, and jumps to the next event when nothing can run. A fiber that was stopped at
- * a point may be kept off for a while, as an operating system does.
+ * a point may be kept off for a while, as an operating system does: shortly at any point, and, where the run's faults
+ * say so, for long now and then.
  *
  * The trace: everything worth telling goes through sim_note, which feeds a hash, and prints when the run is verbose.
  * Equal seeds have to give equal hashes: whatever breaks that (the clock, an address, memory of an earlier run) is a
  * bug.
+ *
+ * Some bugs need one fiber to stand still at one place while others do a lot. So many seeds have a focus: one kind of
+ * point at which fibers are kept off often.
  *
  * Threads: one. Memory: stacks by malloc. Errors: sim_fail prints and aborts. The world is a global, because ring_open
  * has no parameter for it.
@@ -22,7 +26,19 @@
 
 struct fiber;
 
-enum { SIM_FIBERS_MAX = 8 };
+enum { SIM_FIBERS_MAX = 8 };  // front, control, office, workers
+
+/* Where threads meet. */
+enum sim_point_kind {
+    POINT_PUSH,    // before mail is visible,
+    POINT_PUSHED,  // and after
+    POINT_TAKE,    // before mail is looked for in a lane,
+    POINT_ARRIVE,  // or in a chain
+    POINT_REAP,
+    POINT_SLEEP,
+    POINT_WAKE,
+    POINT_COUNT
+};
 
 struct sim {
     uint64_t seed;
@@ -33,7 +49,9 @@ struct sim {
     uint64_t notes;
     bool is_verbose;
     uint32_t point_one_in;  // a point yields once in so many times; 0: never
+    enum sim_point_kind focus;  // points of this kind yield often, and for longer; POINT_COUNT: none
     uint64_t hold_ns_max;   // how long a fiber may be kept off after a yield
+    uint64_t long_hold_next_ns;  // not before: the next long hold (faults_sim.h)
     struct fiber *fibers[SIM_FIBERS_MAX];
     uint32_t fibers_count;
     struct fiber *current;  // NULL: the scheduler itself
@@ -71,7 +89,7 @@ struct fiber *sim_spawn(const char *name, void (*main)(void *arg), void *arg, st
 bool sim_fiber_is_done(const struct fiber *fiber);
 
 /* Another fiber may run here. Nothing outside a fiber. */
-void sim_point(void);
+void sim_point(enum sim_point_kind kind);
 
 /* Others run before this one goes on, if they can. In a fiber only. */
 void sim_yield(void);
@@ -82,6 +100,10 @@ void sim_block(uint64_t until_ns, bool (*is_ready)(const void *arg), const void 
 /* ---- the scheduler's side ---- */
 
 bool sim_fiber_can_run(const struct fiber *fiber);
+/* It would go on, and is kept off. */
+bool sim_fiber_is_held(const struct fiber *fiber);
+/* It has gone to sleep, nothing that it waits for has happened, and its time has not come. */
+bool sim_fiber_is_asleep(const struct fiber *fiber);
 /* When it can run by the clock alone; TIME_NEVER when only an event helps. */
 uint64_t sim_fiber_next_ns(const struct fiber *fiber);
 /* Runs it until it gives up the processor. */

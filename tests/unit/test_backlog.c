@@ -615,7 +615,10 @@ static void test_what_is_older_than(void **state) {
     assert_null(backlog_pop_older(&backlog, UINT64_MAX));
     for (unsigned i = 0; i < array_count(flows); i++) put(flows[i], SMALL)->enqueued_ns = 10ull * i;
     for (unsigned i = 0; i < array_count(flows); i++) {
-        assert_int_equal(backlog_oldest(&backlog), i);
+        assert_false(backlog_holds_before(&backlog, UINT32_MAX, i));
+        assert_true(backlog_holds_before(&backlog, UINT32_MAX, i + 1));
+        assert_true(backlog_holds_before(&backlog, 1u << flows[i], i + 1));
+        assert_false(backlog_holds_before(&backlog, ~(1u << flows[i]), i + 1));
         assert_null(backlog_pop_older(&backlog, 10ull * i));
         struct packet *packet = backlog_pop_older(&backlog, 10ull * i + 1);
         assert_left(packet);
