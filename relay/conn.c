@@ -157,6 +157,7 @@ void conn_close(struct worker *w, struct conn *conn, enum close_reason reason) {
 static void on_closed(struct worker *w, struct conn *conn) {
     struct peer *peer = conn->r.peer;
     struct mail left = {.kind = MAIL_LEFT, .where = peer->where, .conn_id = conn->v.conn_id, .key = peer->key};
+    conn_make_clean(w, conn);  // it may have found no chunk when it was flushed
     peer_leave(w, peer, conn);
     give_packets(w, conn);
     stat_sub(&w->metrics->connections, 1);

@@ -67,7 +67,7 @@ struct conn_runtime {
     struct peer *peer;            // NULL: closing
     struct duplicate duplicate;   // among the connections of the key
     struct conn *start_next;      // in the worker's list of those that have had their GO
-    struct conn *dirty_next;      // in the worker's list of those that have something to send
+    struct conn *dirty_next, *dirty_prev;  // in the worker's list of those that have something to send
     struct conn *holder_older, *holder_newer;  // in the worker's list of those that hold something incomplete
     struct packet *partial;       // where the stream collects an incomplete frame
     struct packet *sending;       // the chunk in flight, or the rest of it
@@ -93,7 +93,8 @@ struct conn_runtime {
     bool is_holder;
     bool is_dirty;
     bool is_keepalive_due;
-    bool was_short;  // the last send took only a part: the next chunk is small
+    bool is_short;   // the kernel has taken the chunk under way only in part
+    bool was_short;  // and so it was with the chunk before: the receiver is slow, the next chunk is small
     int64_t unacknowledged;  // bytes, when the write timer fired last; -1: not since the send was given
     bool is_closing;
     bool is_sealing_broken;  // nothing may be sealed any more, not even an alert
@@ -129,6 +130,9 @@ void conn_set_rate(struct worker *w, struct conn *conn);
 
 /* There is something to send: it will be flushed at the end of this pass. */
 void conn_make_dirty(struct worker *w, struct conn *conn);
+
+/* It will not be flushed: its memory goes. */
+void conn_make_clean(struct worker *w, struct conn *conn);
 
 /* Memory is short: gives up the incomplete frame it collects (the frame is lost, the connection is not), or ends the
  * connection that holds an incomplete record. */

@@ -38,8 +38,22 @@ static void send_rest(struct worker *w, struct conn *conn) {
 void conn_make_dirty(struct worker *w, struct conn *conn) {
     if (conn->r.is_dirty || conn->r.is_closing) return;
     conn->r.is_dirty = true;
+    conn->r.dirty_prev = NULL;
     conn->r.dirty_next = w->dirty;
+    if (w->dirty) w->dirty->r.dirty_prev = conn;
     w->dirty = conn;
+}
+
+void conn_make_clean(struct worker *w, struct conn *conn) {
+    if (!conn->r.is_dirty) return;
+    conn->r.is_dirty = false;
+    if (conn->r.dirty_next) conn->r.dirty_next->r.dirty_prev = conn->r.dirty_prev;
+    if (conn->r.dirty_prev) {
+        conn->r.dirty_prev->r.dirty_next = conn->r.dirty_next;
+    } else {
+        CHECK(w->dirty == conn);
+        w->dirty = conn->r.dirty_next;
+    }
 }
 
 /* ---- sealing: the only copy on the way out ---- */
@@ -165,7 +179,6 @@ static bool seal_farewells(struct worker *w, struct conn *conn, struct writer *r
 static void seal_packets(struct worker *w, struct conn *conn, struct packet *chunk, struct writer *room) {
     struct backlog *backlog = &conn->r.peer->backlog;
     const struct packet *next;
-    peer_drop_aged(w, conn->r.peer);
     while (!conn->r.is_closing && (next = backlog_next(backlog)) != NULL && fits(conn, room, next->size)) {
         if (!queue_is_empty(&conn->r.farewells) && !seal_farewells(w, conn, room)) break;
         if (!fits(conn, room, next->size)) break;
@@ -190,8 +203,8 @@ void conn_on_sent(struct worker *w, struct conn *conn, const struct ring_event *
         return;
     }
     chunk->sent += (uint32_t)event->result;
-    conn->r.was_short = chunk->sent < chunk->size;
-    if (conn->r.was_short) {
+    if (chunk->sent < chunk->size) {
+        conn->r.is_short = true;
         arm_write_timer(w, conn);
         send_rest(w, conn);
         return;
@@ -200,6 +213,8 @@ void conn_on_sent(struct worker *w, struct conn *conn, const struct ring_event *
     wheel_disarm(&w->wheel, &conn->r.write_timer);
     conn->v.write_deadline_ns = 0;
     conn->r.sending = NULL;
+    conn->r.was_short = conn->r.is_short;
+    conn->r.is_short = false;
     worker_give_chunk(w, chunk);
     conn_make_dirty(w, conn);
 }
@@ -233,7 +248,9 @@ static struct packet *take_chunk(struct worker *w, const struct conn *conn) {
 }
 
 void conn_flush(struct worker *w, struct conn *conn) {
-    if (!conn->v.is_started || conn->r.sending || !has_work(conn)) return;
+    if (!conn->v.is_started || conn->r.sending) return;
+    if (is_active(conn)) peer_drop_aged(w, conn->r.peer);  // first: what is left decides how large the chunk is
+    if (!has_work(conn)) return;
     struct packet *chunk = take_chunk(w, conn);
     if (chunk == NULL) {
         conn_make_dirty(w, conn);

@@ -341,6 +341,7 @@ uint64_t worker_step(struct worker *w, uint64_t now_ns) {
     stat_add(&w->metrics->passes, 1);
     stat_set(&w->metrics->packet_memory_bytes, w->packets.bytes_taken);
     stat_set(&w->metrics->senders_forgotten, w->senders.forgotten);
+    DCHECK(w->to_start == NULL);  // who waits there may be gone in the next pass
     return next_pass_ns(w);
 }
 
