@@ -43,6 +43,8 @@ static bool restore_packet(struct worker *w, const struct conn_blob *blob,
     return true;
 }
 
+static struct packet *take_unsent(struct worker *w, size_t size) { return worker_take_chunk(w, size, false); }
+
 static bool restore_record(struct conn *conn) {
     if (conn->v.transport != TRANSPORT_TLS) return conn->v.transport == TRANSPORT_PLAIN;
     conn_value_to_record(&conn->v, &conn->r.record);
@@ -55,7 +57,7 @@ static bool restore_record(struct conn *conn) {
 static bool restore(struct worker *w, struct conn *conn) {
     struct packet *urgent = NULL;
     if (!restore_record(conn) || !restore_stream(w, conn) ||
-        !restore_packet(w, &conn->v.unsent, worker_take_chunk, &conn->r.sending) ||
+        !restore_packet(w, &conn->v.unsent, take_unsent, &conn->r.sending) ||
         !restore_packet(w, &conn->v.urgent, worker_take_packet, &urgent)) {
         return false;
     }

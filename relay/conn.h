@@ -95,6 +95,7 @@ struct conn_runtime {
     bool is_keepalive_due;
     bool is_short;   // the kernel has taken the chunk under way only in part
     bool was_short;  // and so it was with the chunk before: the receiver is slow, the next chunk is small
+    uint64_t send_begun_ns;  // of the chunk under way
     int64_t unacknowledged;  // bytes, when the write timer fired last; -1: not since the send was given
     bool is_closing;
     bool is_sealing_broken;  // nothing may be sealed any more, not even an alert

@@ -24,6 +24,10 @@ void conn_on_write_timer(struct worker *w, struct conn *conn) {
         conn_close(w, conn, CLOSE_WRITE_TIMEOUT);
         return;
     }
+    if (w->now_ns >= conn->r.send_begun_ns + w->write_timeout_ns && worker_is_short(w)) {
+        conn_close(w, conn, CLOSE_SLOW);  // it moves, but what it holds is needed
+        return;
+    }
     peer_drop_aged(w, conn->r.peer);
     uint64_t next_ns = w->now_ns + w->write_timeout_ns / WRITE_LOOKS;
     wheel_arm(&w->wheel, &conn->r.write_timer, min_of(next_ns, conn->v.write_deadline_ns));
@@ -87,7 +91,7 @@ static bool seal(struct worker *w, struct conn *conn, struct writer *room, uint8
 }
 
 void conn_send_alert(struct worker *w, struct conn *conn, uint8_t alert) {
-    struct packet *packet = worker_take_chunk(w, RECORD_ALERT_SIZE);
+    struct packet *packet = worker_take_chunk(w, RECORD_ALERT_SIZE, false);
     if (packet == NULL) return;
     struct writer room = writer_of(packet->frame, RECORD_ALERT_SIZE);
     if (!record_seal_alert(&conn->r.record, &room, (enum record_alert)alert)) {
@@ -244,7 +248,7 @@ static struct packet *take_chunk(struct worker *w, const struct conn *conn) {
     size_t size = min_of(waiting, (size_t)(is_large ? LIMIT_CHUNK_MAX : LIMIT_CHUNK_SMALL));
     size_t first = next ? next->size : 0;
     size_t first_sealed = is_tls(conn) ? record_sealed_size(first) + RECORD_KEY_UPDATE_SIZE : first;
-    return worker_take_chunk(w, max_of(size, first_sealed));
+    return worker_take_chunk(w, max_of(size, first_sealed), conn->r.was_short);
 }
 
 void conn_flush(struct worker *w, struct conn *conn) {
@@ -268,6 +272,7 @@ void conn_flush(struct worker *w, struct conn *conn) {
         conn_drop_chunk(w, conn);
         return;
     }
+    conn->r.send_begun_ns = w->now_ns;
     arm_write_timer(w, conn);
     send_rest(w, conn);
 }

@@ -85,8 +85,9 @@ static bool may_cross(struct worker *w, struct conn *from, uint32_t worker) {
 /* The destination lives with another worker. */
 static void hand_over(struct worker *w, struct conn *from, route where, const struct derp_send *send, bool is_disco,
                       struct packet *carrier) {
-    if (!may_cross(w, from, route_worker(where))) {
-        metrics_drop(w->metrics, DROP_LANE_FULL, is_disco, send->data_size);
+    bool is_too_large = packet_cost_of(DERP_SEND_HEAD_SIZE + send->data_size) > worker_free_bytes(w) / LIMIT_LONE_SHARE;
+    if (is_too_large || !may_cross(w, from, route_worker(where))) {
+        metrics_drop(w->metrics, is_too_large ? DROP_QUEUE_TAIL : DROP_LANE_FULL, is_disco, send->data_size);
         if (carrier) packet_give(&w->packets, carrier);
         return;
     }

@@ -109,6 +109,8 @@ static unsigned class_for(size_t size) {
     return class_idx;
 }
 
+uint32_t packet_cost_of(size_t size) { return slot_size_of(class_for(size)); }
+
 static struct packet *take_slot(struct packet_pool *pool, struct packet_page *page) {
     struct packet *packet = page->free_slots;
     page->free_slots = packet->next;

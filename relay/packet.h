@@ -75,6 +75,9 @@ must_use struct packet *packet_take_open(struct packet_pool *pool, size_t size);
 /* The packet has to be of this pool (CHECK). */
 void packet_give(struct packet_pool *pool, struct packet *packet);
 
+/* Bytes of pool that a packet for `size` <= LIMIT_CHUNK_MAX bytes will occupy. */
+uint32_t packet_cost_of(size_t size);
+
 /* Bytes of pool the packet occupies. */
 static inline uint32_t packet_cost(const struct packet *packet) { return packet->slot_size; }
 

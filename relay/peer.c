@@ -112,10 +112,8 @@ void peer_note_activity(struct worker *w, struct peer *peer, struct conn *conn) 
 /* 2 MiB fit for one destination of an idle relay; under pressure nobody may hold more than what is left for all, so
  * that n hogs come to rest at 1/(n+1) of the memory each and the last share stays free. What is left counts where the
  * packet lies: in our own memory, or in that of the worker it came from. */
-static size_t queue_bytes_max(const struct worker *w, const struct packet *newest) {
-    bool is_ours = newest->owner == w->idx;
-    size_t left = is_ours ? worker_free_bytes(w) : crossing_free_bytes(&w->crossing, newest->owner);
-    return min_of((size_t)LIMIT_QUEUE_BYTES_MAX, left);
+static size_t bytes_left(const struct worker *w, const struct packet *newest) {
+    return newest->owner == w->idx ? worker_free_bytes(w) : crossing_free_bytes(&w->crossing, newest->owner);
 }
 
 bool peer_drop_oldest(struct worker *w, struct peer *peer) {
@@ -139,7 +137,12 @@ void peer_enqueue(struct worker *w, struct peer *peer, struct packet *packet) {
         worker_drop(w, packet, reason_without_active(peer));
         return;
     }
-    size_t bytes_max = queue_bytes_max(w, packet);
+    size_t left = bytes_left(w, packet);
+    if (backlog_is_empty(&peer->backlog) && packet_cost(packet) > left / LIMIT_LONE_SHARE) {
+        worker_drop(w, packet, DROP_QUEUE_TAIL);
+        return;
+    }
+    size_t bytes_max = min_of((size_t)LIMIT_QUEUE_BYTES_MAX, left);
     packet->enqueued_ns = w->now_ns;
     backlog_push(&peer->backlog, packet);
     struct packet *oldest;

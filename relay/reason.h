@@ -15,7 +15,7 @@
     X(UNKNOWN_DEST_ON_FWD, "unknown_dest_on_fwd", "forwarded by a mesh peer, not here")  \
     X(GONE_DISCONNECTED, "gone_disconnected", "destination disconnected with it queued") \
     X(QUEUE_HEAD, "queue_head", "oldest of a full queue, for a newer one")               \
-    X(QUEUE_TAIL, "queue_tail", "did not fit an empty queue")                            \
+    X(QUEUE_TAIL, "queue_tail", "memory is short, and it is large")                      \
     X(WRITE_ERROR, "write_error", "in a send that failed")                               \
     X(DUP_CLIENT, "dup_client", "several connections of the key, none of them active")   \
     X(POOL_EMPTY, "pool_empty", "no packet memory left on the worker")                   \
@@ -34,7 +34,8 @@
     X(FRAME_FORBIDDEN, "frame_forbidden", "mesh frame from a client without the mesh key")   \
     X(TLS_BAD_RECORD, "tls_bad_record", "a TLS record that cannot be one, or does not open") \
     X(TLS_ALERT, "tls_alert", "the client sent a fatal TLS alert")                           \
-    X(NO_MEMORY, "no_memory", "no packet memory for a login or an incomplete TLS record")
+    X(NO_MEMORY, "no_memory", "no packet memory for a login or an incomplete TLS record")    \
+    X(SLOW, "slow", "a send took longer than the write timeout while packet memory was short")
 
 #define REFUSE_REASONS(X)                                                                        \
     X(SESSIONS_FULL, "sessions_full", "too many at the door: the oldest of the largest network") \

@@ -6,11 +6,13 @@
 #include "relay/conn.h"
 #include "relay/forward.h"
 
-/* An eighth of the pages is kept for output chunks: when queues have eaten everything else, sending must go on. */
-enum { CHUNK_SHARE = 8 };
+/* Packet memory is for packets and for output chunks, and each has a part that the other does not get: when queues have
+ * eaten theirs, sending goes on, and when thousands have something to send at once, packets still come in. Large chunks
+ * and those for slow receivers, which may stay for seconds, leave some for the others. In eighths. */
+enum { EIGHTHS = 8, CHUNK_EIGHTHS = 3, CHUNK_EIGHTHS_SLOW = 2 };
 
-/* And never more than so many quarters: when thousands have something to send at once, packets must still come in. */
-enum { CHUNK_QUARTERS = 3 };
+/* Memory is short below this share. */
+enum { SHORT_SHARE = 8 };
 
 /* Connections that one need may make give up what they hold: bounds the time of a packet, not the help over a pass. */
 enum { GIVE_UP_MAX = 16 };
@@ -37,7 +39,7 @@ void worker_init(struct worker *w, struct arena *arena, const struct worker_opti
     packet_pool_init(&w->packets, arena, options->packet_memory_bytes, (uint8_t)options->idx);
     crossing_init(&w->crossing, options->idx, links->workers_count, options->packet_memory_bytes, links->stations, ring,
                   links->worker_rings);
-    w->chunk_pages = w->packets.pages_count / CHUNK_SHARE;
+    w->chunk_bytes_max = w->packets.pages_count * PACKET_PAGE_SIZE / EIGHTHS * CHUNK_EIGHTHS;
     pool_init(&w->conns, arena, options->conns_max, sizeof(struct conn));
     w->peers_count = options->peers_max;
     w->peers = arena_take(arena, options->peers_max * sizeof(struct peer));
@@ -60,8 +62,12 @@ uint64_t worker_source_hash(const struct worker *w, const struct node_key *key) 
 }
 
 size_t worker_free_bytes(const struct worker *w) {
-    size_t free_bytes = packet_pool_free_bytes(&w->packets), reserved = w->chunk_pages * PACKET_PAGE_SIZE;
+    size_t free_bytes = packet_pool_free_bytes(&w->packets), reserved = w->chunk_bytes_max - w->chunk_bytes;
     return free_bytes > reserved ? free_bytes - reserved : 0;
+}
+
+bool worker_is_short(const struct worker *w) {
+    return worker_free_bytes(w) < w->packets.pages_count * PACKET_PAGE_SIZE / SHORT_SHARE;
 }
 
 static void holder_remove(struct worker *w, struct conn *conn) {
@@ -113,9 +119,10 @@ struct packet *worker_take_packet(struct worker *w, size_t size) {
     return packet;
 }
 
-struct packet *worker_take_chunk(struct worker *w, size_t size) {
-    size_t bytes_max = w->packets.pages_count * PACKET_PAGE_SIZE / 4 * CHUNK_QUARTERS;
-    if (w->chunk_bytes + size > bytes_max) return NULL;
+struct packet *worker_take_chunk(struct worker *w, size_t size, bool is_slow) {
+    bool is_long = is_slow || size > LIMIT_CHUNK_SMALL;
+    size_t bytes_max = is_long ? w->chunk_bytes_max / CHUNK_EIGHTHS * CHUNK_EIGHTHS_SLOW : w->chunk_bytes_max;
+    if (w->chunk_bytes + packet_cost_of(size) > bytes_max) return NULL;
     struct packet *chunk = packet_take(&w->packets, size);
     if (chunk) w->chunk_bytes += packet_cost(chunk);
     return chunk;

@@ -71,8 +71,8 @@ struct worker {
     struct rng *rng;
     struct wheel wheel;
     struct packet_pool packets;
-    uint32_t chunk_pages;       // pages that only output chunks may use
-    size_t chunk_bytes;         // in output chunks, which may not use all either
+    size_t chunk_bytes;      // in output chunks
+    size_t chunk_bytes_max;  // what they may have, and nobody else gets
     struct pool conns;
     struct peer *peers;
     uint32_t peers_count;
@@ -118,8 +118,9 @@ must_use bool worker_may_sleep(struct worker *w);
 must_use struct packet *worker_take_packet(struct worker *w, size_t size);
 
 /* Memory for an output chunk of `size` bytes, also from what is reserved for chunks; NULL when there is none, or chunks
- * have their share: sending then waits for sends under way, while packets still find room. */
-must_use struct packet *worker_take_chunk(struct worker *w, size_t size);
+ * have their share: sending then waits for sends under way, while packets still find room. Large chunks, and those for
+ * slow receivers, have a smaller share, so that they do not keep all others waiting. */
+must_use struct packet *worker_take_chunk(struct worker *w, size_t size, bool is_slow);
 void worker_give_chunk(struct worker *w, struct packet *chunk);
 
 /* A packet is done with: back to the pool, or on its way home to the worker it is of. */
@@ -127,6 +128,9 @@ void worker_give(struct worker *w, struct packet *packet);
 
 /* Counts a relayed packet as dropped and gives it back. */
 void worker_drop(struct worker *w, struct packet *packet, enum drop_reason reason);
+
+/* Less than an eighth of the memory is left for queues: who holds some for long has to give it up. */
+bool worker_is_short(const struct worker *w);
 
 /* Bytes that queues may still take: what is free and not reserved for chunks. */
 size_t worker_free_bytes(const struct worker *w);

@@ -89,6 +89,12 @@ size_t ring_reap(struct ring *ring, struct ring_event *events, size_t count_max)
 void ring_give_back(struct ring *ring, const struct ring_event *event) { (void)ring, (void)event; }
 void ring_wake(struct ring *self, struct ring *other) { (void)self, (void)other; }
 void ring_close_fd(struct ring *ring, int fd) { (void)ring, (void)fd; }
+int64_t ring_unacknowledged(int fd) { return fd; }
+
+void ring_receive_pause(struct ring *ring, struct ring_socket *socket) {
+    (void)ring;
+    post(&(struct ring_event){.handle = socket->handle, .socket = socket, .op = RING_RECEIVE_PAUSED});
+}
 
 /* ---- the house: one worker, and us as front and control ---- */
 
@@ -100,6 +106,7 @@ static struct arena arena;
 static struct rng rng;
 static struct parcel *parcels;
 static struct lane to_worker, to_control, to_front;
+static struct crossing_station station;
 static uint64_t now_ns;
 
 static void make_lane(struct lane *lane) {
@@ -120,8 +127,11 @@ static void make_house(void) {
                                  .to_front = &to_front,
                                  .parcels = parcels,
                                  .directory = &directory,
-                                 .epoch = &epoch};
+                                 .epoch = &epoch,
+                                 .stations = &station,
+                                 .workers_count = 1};
     memset(&metrics, 0, sizeof(metrics));
+    memset(&station, 0, sizeof(station));
     worker_init(&worker, &arena, &options, &links, NULL, &metrics, &rng, now_ns);
 }
 
@@ -287,7 +297,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     CHECK(record_init(&attacker, AEAD_AES_128_GCM, true, secret_out, secret_in));
     admit('b', 0, 1, NULL);
     admit('a', 1, 2, &server);
-    struct conn *plain = worker.peers[0].conns, *tls = worker.peers[1].conns;
+    struct conn *plain = peer_active(&worker.peers[0]), *tls = peer_active(&worker.peers[1]);
     listener_socket = &plain->r.socket;
     if (data[3] & 1) admit('a', 1, 3, NULL);
     send_share = data[2];
