@@ -142,6 +142,9 @@ must_use int ring_peer_address(int fd, struct net_address *ret);
 /* Bytes that were sent on a connected fd and that the other side has not acknowledged. Negative errno on failure. */
 must_use int64_t ring_unacknowledged(int fd);
 
+/* The kernel's smoothed round-trip time. Negative errno on failure. */
+must_use int ring_tcp_rtt(int fd, uint32_t *ret_us);
+
 /* Closes an fd that has no ring_socket. */
 void ring_close_fd(struct ring *ring, int fd);
 

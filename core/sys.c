@@ -406,6 +406,14 @@ int64_t sys_tcp_unacknowledged(int fd) {
     return ioctl(fd, SIOCOUTQ, &bytes) == 0 ? bytes : -errno;
 }
 
+int sys_tcp_rtt(int fd, uint32_t *ret_us) {
+    struct tcp_info info;
+    socklen_t size = sizeof(info);
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return -errno;
+    *ret_us = info.tcpi_rtt;
+    return 0;
+}
+
 void sys_close(int fd) {
     // why no retry: on Linux the fd is free even when close was interrupted, and may be somebody else's by now
     int error = close(fd) == 0 ? 0 : errno;

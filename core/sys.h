@@ -61,6 +61,18 @@ size_t sys_fd_limit(void);
 /* Number of file descriptors open now. */
 size_t sys_fd_count(void);
 
+/* What the kernel says of this process, for metrics. What cannot be read is 0. */
+struct sys_process_usage {
+    double cpu_s;
+    uint64_t resident_bytes;
+    uint64_t virtual_bytes;
+    uint64_t virtual_max_bytes;  // UINT64_MAX: no limit
+    uint64_t boot_wall_s;  // when the machine started
+    uint64_t network_received_bytes;  // of the network namespace, not of the process alone
+    uint64_t network_sent_bytes;
+};
+void sys_process_usage(struct sys_process_usage *ret);
+
 /* Names the calling thread (at most 15 characters) and sets its nice value (0: unchanged). */
 void sys_thread_describe(const char *name, int nice_value);
 
@@ -90,6 +102,9 @@ must_use int sys_peer_address(int fd, struct net_address *ret);
 
 /* Bytes that were given to a TCP socket and not acknowledged by the other side. Negative errno on failure. */
 must_use int64_t sys_tcp_unacknowledged(int fd);
+
+/* Smoothed round-trip time of a TCP connection, by the kernel. Negative errno on failure. */
+must_use int sys_tcp_rtt(int fd, uint32_t *ret_us);
 
 /* Closes an fd that no ring knows. */
 void sys_close(int fd);

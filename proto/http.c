@@ -338,6 +338,7 @@ const char *http_status_text(uint16_t status) {
         {405, "Method Not Allowed"},
         {408, "Request Timeout"},
         {413, "Request Entity Too Large"},
+        {414, "Request URI Too Long"},
         {426, "Upgrade Required"},
         {429, "Too Many Requests"},
         {431, "Request Header Fields Too Large"},

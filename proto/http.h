@@ -17,7 +17,7 @@
  * than HTTP/1.x get 505; the first value of a repeated header counts.
  * Stricter than Go: continuation lines (obs-fold), Transfer-Encoding together with Content-Length, and a
  * Transfer-Encoding in HTTP/1.0 are refused: they are how requests are smuggled past proxies.
- * Laxer than Go: percent escapes in the target are neither checked nor decoded, so /d%65rp is not /derp.
+ * Percent escapes in the target are neither checked nor decoded here: proto/http_path.h does that.
  *
  * Bodies: never read. has_body tells that one follows; the owner refuses or closes, it cannot go on.
  * Threads: pure functions. Memory: the caller's; a struct http_request is 4 KiB, so keep one per thread, not one per

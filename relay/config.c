@@ -2,13 +2,17 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "core/ring.h"
+#include "relay/bootstrap.h"
 
-enum flag_kind { FLAG_BOOL, FLAG_TEXT, FLAG_NUMBER, FLAG_DURATION, FLAG_LATER };
+enum { HOME_SIZE_MAX = 1024, HOSTNAME_SIZE_MAX = 253 };
+
+enum flag_kind { FLAG_BOOL, FLAG_TEXT, FLAG_NUMBER, FLAG_DURATION, FLAG_FLOAT, FLAG_LATER };
 
 /* `fallback` is the default as text. FLAG_LATER: a derper flag whose function is not built in yet; `harmless` holds
  * further values that mean "off", separated by '|'. */
@@ -75,30 +79,38 @@ static const struct flag flags[] = {
      "library that seals TLS records: ipsec-mb, libcrypto or sodium (default: the fastest that works here)", false},
     {"tls-rekey-after", FLAG_NUMBER, AT(rekey_after), "0", NULL,
      "change a connection's key after this many records; 0: 8388608. For tests", false},
+    {"http-port", FLAG_NUMBER, AT(http_port), "80", NULL,
+     "port of the plain HTTP listener beside TLS, on the address of -a; -1: none", false},
+    {"derp", FLAG_BOOL, AT(is_derp), "true", NULL, "run a DERP server; false: only the pages", true},
+    {"home", FLAG_TEXT, AT(home), "", NULL,
+     "what the home page shows: empty for the usual one, blank, or a URL to redirect to", false},
+    {"bootstrap-dns-names", FLAG_TEXT, AT(bootstrap_names), "", NULL,
+     "names whose addresses /bootstrap-dns tells, separated by commas", false},
+    {"unpublished-bootstrap-dns-names", FLAG_TEXT, AT(bootstrap_hidden_names), "", NULL,
+     "names that /bootstrap-dns tells on request only; name/txt-name: to the percentage of clients in that TXT record",
+     false},
+    {"accept-connection-limit", FLAG_FLOAT, AT(accept_per_s), "+Inf", NULL,
+     "connections accepted per second with TLS; what comes faster is closed at once", false},
+    {"accept-connection-burst", FLAG_NUMBER, AT(accept_burst), "9223372036854775807", NULL,
+     "connections that may come at once under -accept-connection-limit", false},
+    {"disallow-app-names", FLAG_TEXT, AT(disallowed_app_names), "", NULL,
+     "names of applications to turn away, separated by commas", false},
     {"stun", FLAG_BOOL, AT(wants_stun), "true", NULL, "run a STUN server, on UDP and the host of -a (default true)",
      true},
     {"stun-port", FLAG_NUMBER, AT(stun_port), "3478", NULL, "port of the STUN server; 0: chosen by the kernel", false},
-    LATER("disallow-app-names", "", "", "application names to turn away"),
-    LATER("http-port", "80", "-1", "port of the plain HTTP listener beside TLS"),
     LATER("acme-eab-kid", "", "", "ACME external account binding: key ID"),
     LATER("acme-eab-key", "", "", "ACME external account binding: HMAC key"),
     LATER("acme-email", "", "", "ACME account contact"),
     LATER_BOOL("acme-ip-certs", "false", "", "ACME certificates for IP addresses"),
-    LATER_BOOL("derp", "true", "", "run a DERP server"),
-    LATER("home", "", "", "what the home page shows"),
     LATER("mesh-psk-file", "", "", "file with the mesh key"),
     LATER("mesh-with", "", "", "hosts to mesh with"),
     LATER("secrets-url", "", "", "setec server for secrets"),
     LATER("secrets-path-prefix", "prod/derp", "", "prefix of secret names"),
     LATER("secrets-cache-dir", "", "", "cache of secrets"),
-    LATER("bootstrap-dns-names", "", "", "names served by /bootstrap-dns"),
-    LATER("unpublished-bootstrap-dns-names", "", "", "names served by /bootstrap-dns on request only"),
     LATER_BOOL("verify-clients", "false", "", "admit only clients that the local tailscaled knows"),
     LATER("verify-client-url", "", "", "ask this URL whether to admit a client"),
     LATER_BOOL("verify-client-url-fail-open", "true", "", "admit when the URL does not answer"),
     LATER("socket", "", "", "tailscaled's socket"),
-    LATER("accept-connection-limit", "+Inf", "Inf|inf|+inf", "new connections per second"),
-    LATER("accept-connection-burst", "9223372036854775807", "", "burst of new connections"),
     LATER_BOOL("ace", "false", "", "CONNECT proxy for the control plane"),
 };
 
@@ -131,6 +143,20 @@ static bool parse_number(const char *text, int64_t *ret) {
     if (end == text || *end || errno || isspace((unsigned char)*text)) return false;
     *ret = n;
     return true;
+}
+
+/* Digits with a point and an exponent, or infinity in Go's spellings. */
+static bool parse_float(const char *text, double *ret) {
+    static const char *const endless[] = {"Inf",      "+Inf",      "inf",      "+inf",
+                                          "Infinity", "+Infinity", "infinity", "+infinity"};
+    char *end;
+    for (size_t i = 0; i < array_count(endless); i++) {
+        *ret = INFINITY;
+        if (strcmp(text, endless[i]) == 0) return true;
+    }
+    if (*text == '\0' || text[strspn(text, "0123456789.eE+-")] != '\0') return false;
+    *ret = strtod(text, &end);
+    return *end == '\0' && isfinite(*ret);
 }
 
 static int64_t unit_ns(const char *unit, size_t size) {
@@ -217,10 +243,12 @@ static enum config_result set_flag(struct config *config, const struct flag *fla
         case FLAG_TEXT: *(const char **)field = value; break;
         case FLAG_NUMBER: is_fine = parse_number(value, field); break;
         case FLAG_DURATION: is_fine = config_parse_duration(value, field); break;
+        case FLAG_FLOAT: is_fine = parse_float(value, field); break;
         case FLAG_LATER: return set_later(flag, value, why);
     }
     if (is_fine) return CONFIG_OK;
-    static const char *const wanted[] = {"true or false", "", "a number", "a duration such as 15s or 10m", ""};
+    static const char *const wanted[] = {
+        "true or false", "", "a number", "a duration such as 15s or 10m", "a number such as 10 or 0.5, or +Inf", ""};
     return wrong(why, "invalid value \"%s\" for flag -%s: it takes %s", value, flag->name, wanted[flag->kind]);
 }
 
@@ -307,6 +335,48 @@ static enum config_result check(struct config *config, char *why) {
     return CONFIG_OK;
 }
 
+/* What may stand in a Location header as it is. */
+static bool is_url(const char *text) {
+    bool has_scheme = strncmp(text, "http://", 7) == 0 || strncmp(text, "https://", 8) == 0;
+    for (const char *at = text; *at; at++) {
+        if (*at <= 0x20 || *at >= 0x7f) return false;
+    }
+    return has_scheme && strlen(text) <= HOME_SIZE_MAX;
+}
+
+static enum config_result check_pages(struct config *config, char *why) {
+    char detail[SYS_WHY_MAX];
+    bool is_home = *config->home == '\0' || strcmp(config->home, "blank") == 0 || is_url(config->home);
+    if (!is_home) {
+        return wrong(
+            why,
+            "-home=%.100s is not known: it takes blank, or a URL of up to %d plain characters that begins with "
+            "http:// or https://",
+            config->home, HOME_SIZE_MAX);
+    }
+    if (strlen(config->hostname) > HOSTNAME_SIZE_MAX) {
+        return wrong(why, "-hostname takes a name of at most %d characters", HOSTNAME_SIZE_MAX);
+    }
+    if (config->http_port < -1 || config->http_port > 65535) {
+        return wrong(why, "-http-port takes a port from 0 to 65535, or -1 for none");
+    }
+    if (!(config->accept_per_s >= 0) || config->accept_burst < 1) {
+        return wrong(why, "-accept-connection-limit takes no negative number, and -accept-connection-burst at least 1");
+    }
+    if (!bootstrap_list_check("bootstrap-dns-names", config->bootstrap_names, detail) ||
+        !bootstrap_list_check("unpublished-bootstrap-dns-names", config->bootstrap_hidden_names, detail)) {
+        return wrong(why, "%s", detail);
+    }
+    return CONFIG_OK;
+}
+
+/* derper's variables that are no secret and no rule of access (relay/debug_access.h has those). */
+static enum config_result derive_environment(struct config *config, char *why) {
+    const char *value = getenv("TS_DERP_DISABLE_RTT_STATS");
+    if (value == NULL || *value == '\0' || parse_bool(value, &config->has_no_rtt)) return CONFIG_OK;
+    return wrong(why, "TS_DERP_DISABLE_RTT_STATS=%s: it takes true or false", value);
+}
+
 /* A flag that takes one of two words: *is_second says which. */
 static enum config_result choose(const char *flag, const char *value, const char *first, const char *second,
                                  bool *is_second, char *why) {
@@ -358,6 +428,8 @@ enum config_result config_parse(struct config *config, int argc, char **argv, ch
     if (result == CONFIG_OK) result = derive_ring_features(config, why);
     if (result == CONFIG_OK) result = derive_listen(config, why);
     if (result == CONFIG_OK) result = check(config, why);
+    if (result == CONFIG_OK) result = check_pages(config, why);
+    if (result == CONFIG_OK) result = derive_environment(config, why);
     if (result == CONFIG_OK) result = derive_choices(config, why);
     if (result == CONFIG_OK) result = derive_tls(config, why);
     return result;

@@ -33,8 +33,17 @@ struct config {
     const char *rate_config;  // "": none
     const char *placement;
     const char *duplicates;
+    const char *home;
+    const char *bootstrap_names;
+    const char *bootstrap_hidden_names;
+    const char *disallowed_app_names;
     int64_t workers;          // 0: limits_workers_for() says
     int64_t rekey_after;      // 0: the record layer's own number
+    int64_t http_port;        // -1: none
+    int64_t accept_burst;
+    double accept_per_s;      // infinite: no limit
+    bool is_derp;
+    bool has_no_rtt;          // $TS_DERP_DISABLE_RTT_STATS
     bool is_dev;
     bool is_tls;              // derived: -certmode manual
     bool wants_stun;

@@ -116,6 +116,7 @@ struct conn *conn_adopt(struct worker *w, struct peer *peer, uint16_t parcel_idx
     conn_set_rate(w, conn);
     peer_join(w, peer, conn);
     stat_add(&w->metrics->connections, 1);
+    if (conn->v.transport == TRANSPORT_TLS) stat_add(&w->metrics->tls_active, 1);
     if (conn->v.is_preferred) stat_add(&w->metrics->home_connections, 1);
     if (conn->v.is_not_ideal) stat_add(&w->metrics->notideal_connections, 1);
     return conn;
@@ -163,6 +164,7 @@ static void on_closed(struct worker *w, struct conn *conn) {
     peer_leave(w, peer, conn);
     give_packets(w, conn);
     stat_sub(&w->metrics->connections, 1);
+    if (conn->v.transport == TRANSPORT_TLS) stat_sub(&w->metrics->tls_active, 1);
     if (conn->v.is_preferred) stat_sub(&w->metrics->home_connections, 1);
     if (conn->v.is_not_ideal) stat_sub(&w->metrics->notideal_connections, 1);
     record_fini(&conn->r.record);

@@ -32,6 +32,8 @@ static void mail_front(struct control *c, const struct mail *mail) { CHECK(lane_
 static void count_keys(struct control *c) {
     stat_set(&c->metrics->clients_local, c->registrar.keys_count);
     stat_set(&c->metrics->clients_total, c->registrar.keys_count);
+    stat_set(&c->metrics->published_keys, c->directory->count);
+    stat_set(&c->metrics->booked_connections, c->registrar.conns_count);
 }
 
 static void tell_present(struct control *c, const struct mail *login, route where) {
@@ -68,7 +70,10 @@ static void on_login(struct control *c, const struct mail *login) {
 
 static void on_left(struct control *c, const struct mail *left) {
     struct node_key key;
-    if (!registrar_leave(&c->registrar, left->where, &key)) return;
+    if (!registrar_leave(&c->registrar, left->where, &key)) {
+        count_keys(c);
+        return;
+    }
     directory_unpublish(c->directory, &key);
     presence_write(c->presence, &(struct presence_event){.kind = PRESENCE_GONE, .key = key, .where = left->where});
     mail_worker(c, route_worker(left->where), &(struct mail){.kind = MAIL_RELEASE, .where = left->where});

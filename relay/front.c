@@ -1,6 +1,8 @@
 #include "relay/front.h"
 
+#include <math.h>
 #include <sodium.h>
+#include <stdlib.h>
 
 #include "core/check.h"
 #include "core/log.h"
@@ -38,6 +40,9 @@ void front_init(struct front *f, struct arena *arena, const struct front_options
     f->start_ns = now_ns;
     f->accept_log = (struct log_limit)LOG_LIMIT(3, 6);
     wheel_init(&f->wheel, now_ns);
+    bool is_limited = options->identity && options->accept_burst > 0;
+    f->accept_limit = accept_limit_of(is_limited ? options->accept_per_s : INFINITY, options->accept_burst, now_ns);
+    bootstrap_queries_init(&f->bootstrap_queries, rng);
     pool_init(&f->sessions, arena, LIMIT_SESSIONS_ALL, sizeof(struct session));
     pool_init(&f->large_buffers, arena, LIMIT_LARGE_BUFFERS, SESSION_LARGE_SIZE);
     parcel_box_init(&f->parcels, arena);
@@ -55,6 +60,9 @@ void front_fini(struct front *f) {
         record_fini(&s->record);
     }
     key_private_wipe(&f->options.private_key);
+    debug_access_wipe(&f->options.debug_access);
+    free(f->bootstrap_published);
+    free(f->bootstrap_hidden);
     tls_identity_give(f->options.identity);
     f->options.identity = NULL;
 }
@@ -83,10 +91,23 @@ void session_enter(struct front *f, struct session *s, enum session_phase phase,
     wheel_arm(&f->wheel, &s->timer, f->now_ns + timeout_ns);
 }
 
+/* A request has come over TLS, or is done with. A DERP connection goes on counting on its worker. */
+static void count_tls_request(struct front *f, struct session *s, bool is_active) {
+    if (s->transport != TRANSPORT_TLS || s->is_tls_active == is_active) return;
+    s->is_tls_active = is_active;
+    if (is_active) {
+        stat_add(&f->metrics->tls_requests, 1);
+        stat_add(&f->metrics->tls_active, 1);
+    } else {
+        stat_sub(&f->metrics->tls_active, 1);
+    }
+}
+
 /* Called once per session, by whichever end comes first. */
 static void session_leave(struct front *f, struct session *s) {
     wheel_disarm(&f->wheel, &s->timer);
     list_remove(f, s);
+    count_tls_request(f, s, false);
     s->phase = SESSION_CLOSING;
 }
 
@@ -142,17 +163,18 @@ static void evict(struct front *f) {
 
 /* A session for TLS starts with a handshake; false when there is no memory for one. */
 static bool session_begin(struct front *f, struct session *s) {
-    s->transport = f->options.identity ? TRANSPORT_TLS : TRANSPORT_PLAIN;
+    bool is_tls = f->options.identity && !s->is_port80;
+    s->transport = is_tls ? TRANSPORT_TLS : TRANSPORT_PLAIN;
     s->close_alert = ALERT_CLOSE_NOTIFY;
     s->close_reason = REFUSE_HTTP_DONE;
-    if (f->options.identity && (s->handshake = handshake_server(f->options.identity)) == NULL) return false;
-    enum session_phase first = f->options.identity ? SESSION_HANDSHAKE : SESSION_HEAD;
+    if (is_tls && (s->handshake = handshake_server(f->options.identity)) == NULL) return false;
+    enum session_phase first = is_tls ? SESSION_HANDSHAKE : SESSION_HEAD;
     session_enter(f, s, first, SESSION_HEAD_TIMEOUT_S * NS_PER_S);
     session_receive(f, s);
     return true;
 }
 
-static void session_open(struct front *f, int fd) {
+static void session_open(struct front *f, int fd, enum front_door door) {
     if (f->open_count >= LIMIT_SESSIONS) evict(f);
     struct session *s = pool_take(&f->sessions);
     if (s == NULL) {  // more came in one pass than can be closing at one time
@@ -163,6 +185,7 @@ static void session_open(struct front *f, int fd) {
     ring_socket_init(&s->socket, fd, pool_handle_of(&f->sessions, s));
     s->timer.kind = TIMER_SESSION;
     s->accepted_ns = f->now_ns;
+    s->is_port80 = door == DOOR_PORT80;
     s->in = s->own_in;
     s->in_room = sizeof(s->own_in);
     s->out = s->own_out;
@@ -208,8 +231,6 @@ static void session_hand_over(struct front *f, struct session *s) {
 
 /* ---- what arrives ---- */
 
-static bool is_for_derp(const struct http_request *request) { return http_view_is(request->path, "/derp"); }
-
 static void refuse_head(struct front *f, struct session *s, uint16_t status) {
     s->close_reason = REFUSE_HTTP_BAD;
     session_answer_error(s, status, NULL);
@@ -226,13 +247,15 @@ static void head_step(struct front *f, struct session *s) {
         return;
     }
     stat_add(&f->metrics->http_requests, 1);
+    count_tls_request(f, s, true);
     s->scan = (struct http_scan){0};
-    if (is_for_derp(&f->request)) {
+    if (session_wants_derp(f, s, &f->request)) {
         session_upgrade(f, s, &f->request);
         return;
     }
     session_answer(f, s, &f->request);
     session_consume(s, f->request.head_size);
+    if (s->phase == SESSION_RECHECK) return;
     session_enter(f, s, SESSION_RESPONDING, RESPONSE_TIMEOUT_S * NS_PER_S);
     session_send(f, s);
 }
@@ -288,6 +311,7 @@ static void on_received(struct front *f, struct session *s, const struct ring_ev
 }
 
 static void after_response(struct front *f, struct session *s) {
+    count_tls_request(f, s, false);
     if (s->is_close_after_send && s->is_drain_after_send) {
         session_say_goodbye(f, s);
         record_fini(&s->record);  // nothing may follow it
@@ -322,19 +346,33 @@ static void on_sent(struct front *f, struct session *s, const struct ring_event 
         case SESSION_HANDOVER:
             if (!s->is_receiving) session_hand_over(f, s);  // else when what was asked for has come
             return;
+        case SESSION_RECHECK: return;  // nothing is under way
         case SESSION_DRAINING: return;  // TLS's goodbye
         case SESSION_CLOSING: return;
     }
 }
 
+/* Who comes too fast is closed at once: then nobody waits in the kernel's queue, and the client comes again later. */
+static void open_or_reject(struct front *f, int fd, enum front_door door) {
+    bool is_counted = door == DOOR_MAIN && f->options.identity;
+    if (is_counted && !accept_limit_take(&f->accept_limit, f->now_ns)) {
+        stat_add(&f->metrics->tls_rejected, 1);
+        stat_add(&f->metrics->refusals[REFUSE_ACCEPT_LIMIT], 1);
+        ring_close_fd(f->ring, fd);
+        return;
+    }
+    if (is_counted) stat_add(&f->metrics->tls_accepted, 1);
+    session_open(f, fd, door);
+}
+
 /* Without file descriptors accepting would fail at once again and again. */
 static void on_accepted(struct front *f, const struct ring_event *event) {
     uint32_t suppressed;
+    struct front_listener *listener = container_of(event->socket, struct front_listener, socket);
     if (event->result >= 0) {
-        session_open(f, event->result);
+        open_or_reject(f, event->result, (enum front_door)f->options.doors[listener - f->listeners]);
         return;
     }
-    struct front_listener *listener = container_of(event->socket, struct front_listener, socket);
     ring_accept_pause(f->ring, &listener->socket);
     wheel_arm(&f->wheel, &listener->resume_timer, f->now_ns + ACCEPT_PAUSE_MS * NS_PER_MS);
     evict(f);
@@ -374,6 +412,12 @@ static void refuse_parcel(struct front *f, uint16_t parcel_idx) {
     parcel_discard(f->ring, &f->parcels.parcels[parcel_idx]);
 }
 
+static void take_bootstrap(struct front *f, struct bootstrap_table *table) {
+    struct bootstrap_table **place = table->is_published ? &f->bootstrap_published : &f->bootstrap_hidden;
+    free(*place);
+    *place = table;
+}
+
 static void take_mail(struct front *f, struct lane *lane) {
     struct mail mail;
     while (lane_pop(lane, &mail)) {
@@ -384,6 +428,10 @@ static void take_mail(struct front *f, struct lane *lane) {
         if (mail.kind == MAIL_IDENTITY) {
             tls_identity_give(f->options.identity);  // handshakes under way hold their own references
             f->options.identity = mail.identity;
+            continue;
+        }
+        if (mail.kind == MAIL_BOOTSTRAP) {
+            take_bootstrap(f, mail.bootstrap);
             continue;
         }
         if (mail.kind == MAIL_RATE) {
@@ -398,11 +446,21 @@ static void take_mail(struct front *f, struct lane *lane) {
 
 /* ---- the pass ---- */
 
+static void on_session_timer(struct front *f, struct session *s) {
+    if (s->phase != SESSION_RECHECK) {
+        session_refuse(f, s, REFUSE_TIMEOUT);
+        return;
+    }
+    session_recheck(f, s);
+    session_enter(f, s, SESSION_RESPONDING, RESPONSE_TIMEOUT_S * NS_PER_S);
+    session_send(f, s);
+}
+
 static void phase_timers(struct front *f) {
     struct wheel_timer *timer;
     while ((timer = wheel_pop(&f->wheel, f->now_ns)) != NULL) {
         if (timer->kind == TIMER_SESSION) {
-            session_refuse(f, container_of(timer, struct session, timer), REFUSE_TIMEOUT);
+            on_session_timer(f, container_of(timer, struct session, timer));
             continue;
         }
         struct front_listener *listener = container_of(timer, struct front_listener, resume_timer);

@@ -31,6 +31,9 @@
 #include "core/wheel.h"
 #include "proto/http.h"
 #include "proto/key.h"
+#include "relay/accept_limit.h"
+#include "relay/bootstrap.h"
+#include "relay/debug_access.h"
 #include "relay/mail.h"
 #include "relay/metrics.h"
 #include "relay/parcel.h"
@@ -49,16 +52,32 @@ struct front_links {
     size_t metrics_count;
 };
 
+/* What a listener is for. */
+enum front_door {
+    DOOR_MAIN,    // DERP and all pages; TLS when there is an identity
+    DOOR_PORT80,  // plain HTTP beside TLS: redirects, /generate_204, /debug/
+};
+
 struct front_options {
     struct node_private private_key;
     struct node_key public_key;
     int listen_fds[FRONT_LISTENERS_MAX];
+    uint8_t doors[FRONT_LISTENERS_MAX];  // enum front_door
     unsigned listeners_count;
     struct tls_identity *identity;  // NULL: plain HTTP; the front takes over the reference
     uint32_t rekey_after;           // records per key, for tests; 0: the record layer's own number
     uint64_t start_wall_s;
     bool has_rate_config;    // then the pages tell the limit
     struct rate_limit rate;
+    const char *home;                 // "" or NULL: our own page; "blank"; or where to redirect to
+    const char *hostname;             // for /debug/
+    const char *machine;              // for /debug/
+    const char *disallowed_app_names; // separated by commas; NULL or "": none
+    struct debug_access debug_access;
+    double accept_per_s;              // with TLS only; 0 with a burst of 0: no limit
+    double accept_burst;
+    bool is_derp_off;
+    bool is_dev;
     uint64_t memory_bytes;  // sum of the budget, for the pages
 };
 
@@ -82,6 +101,10 @@ struct front {
     struct session *newest;
     uint32_t open_count;     // in that list
     struct front_listener listeners[FRONT_LISTENERS_MAX];
+    struct accept_limit accept_limit;
+    struct bootstrap_table *bootstrap_published;  // the office's last, or NULL
+    struct bootstrap_table *bootstrap_hidden;
+    struct bootstrap_queries bootstrap_queries;
     uint64_t conn_id_last;
     struct log_limit accept_log;
     uint64_t start_ns;

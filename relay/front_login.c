@@ -3,6 +3,7 @@
 #include "core/log.h"
 #include "relay/conn_value.h"
 #include "relay/front.h"
+#include "relay/page.h"
 #include "relay/session.h"
 
 enum {
@@ -14,7 +15,8 @@ enum {
 /* WebSocket clients ask for a framing that is not built in: they get the same answer as one who asks for nothing. */
 void session_upgrade(struct front *f, struct session *s, const struct http_request *request) {
     if (http_derp_upgrade(request) != HTTP_UPGRADE_DERP) {
-        session_answer_error(s, 426, "DERP requires connection upgrade");
+        page_text(s, request, 426, "DERP requires connection upgrade");
+        session_consume(s, request->head_size);
         session_enter(f, s, SESSION_RESPONDING, SESSION_LOGIN_TIMEOUT_S * NS_PER_S);
         session_send(f, s);
         return;
@@ -50,6 +52,18 @@ static bool make_room(struct front *f, struct session *s, uint32_t frame_size) {
     return true;
 }
 
+/* As Go splits at commas: an empty item is the name of those who give none. */
+static bool is_listed(const char *list, const char *name) {
+    size_t size = strlen(name);
+    if (list == NULL || *list == '\0') return false;
+    for (;;) {
+        size_t item = strcspn(list, ",");
+        if (item == size && memcmp(list, name, size) == 0) return true;
+        if (list[item] == '\0') return false;
+        list += item + 1;
+    }
+}
+
 static bool open_client_info(struct front *f, struct session *s, uint32_t length) {
     struct client_info info;
     struct box_key shared;
@@ -63,6 +77,12 @@ static bool open_client_info(struct front *f, struct session *s, uint32_t length
         box_key_wipe(&shared);
         login_client_info_wipe(&info);
         session_refuse(f, s, REFUSE_CLIENT_INFO);
+        return false;
+    }
+    if (is_listed(f->options.disallowed_app_names, info.app_name)) {  // a mesh peer would be exempt
+        box_key_wipe(&shared);
+        login_client_info_wipe(&info);
+        session_refuse(f, s, REFUSE_APP_NAME);
         return false;
     }
     s->login.can_ack_pings = info.can_ack_pings;

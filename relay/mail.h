@@ -8,7 +8,7 @@
  *     |  PARCEL_BACK                                                     |
  *     +------------------------------------------------------------------+
  *   main -- RATE, STOP --> control -- RATE, STOP --> front, workers;  main ---- STOP ----> stun, and office, last
- *   office ---- IDENTITY ----> front
+ *   office ---- IDENTITY, BOOTSTRAP ----> front
  *   every thread ---- log lines (core/log.h) ----> office
  *   worker <---- packets, and their memory on its way home (relay/crossing.h) ----> worker
  *
@@ -29,6 +29,7 @@
 #include "core/base.h"
 #include "proto/key.h"
 #include "proto/tls_identity.h"
+#include "relay/bootstrap.h"
 #include "relay/directory.h"
 #include "relay/rate.h"
 
@@ -41,6 +42,7 @@ enum mail_kind {
     MAIL_GONE,  // control -> worker: key has left the region
     MAIL_LEFT,  // worker -> control: where, conn_id
     MAIL_IDENTITY,  // office -> front: identity: for new connections; the reference goes along
+    MAIL_BOOTSTRAP,  // office -> front: bootstrap: replaces the table of its list, which the front frees
     MAIL_RATE,  // main -> control -> front, workers: rate: for all connections
     MAIL_STOP,  // main -> control -> front, workers; main -> stun, office
 };
@@ -57,6 +59,7 @@ struct mail {
     union {
         struct node_key key;
         struct tls_identity *identity;
+        struct bootstrap_table *bootstrap;
         struct rate_limit rate;
     };
     uint8_t remote_ip[16];  // v4-mapped

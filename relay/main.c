@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "core/check.h"
 #include "core/log.h"
@@ -114,6 +115,26 @@ static bool make_key(const struct config *config, struct front_options *front, c
 
 static int seconds(int64_t ns) { return (int)((ns + (int64_t)NS_PER_S - 1) / (int64_t)NS_PER_S); }
 
+/* Beside TLS, on the same host. */
+static bool listen_port80(const struct config *config, const struct tcp_options *options, struct front_options *front,
+                          char *why) {
+    char text[NET_ADDRESS_TEXT_MAX], detail[SYS_WHY_MAX];
+    struct net_address bound;
+    if (!config->is_tls || config->http_port < 0) return true;
+    struct listen_address where = config->where;
+    where.address.port = (uint16_t)config->http_port;
+    unsigned idx = front->listeners_count;
+    if (sys_listen_tcp(&where, options, &front->listen_fds[idx], &bound, detail) != 0) {
+        snprintf(why, CERTS_WHY_MAX, "-http-port %d: %s; -http-port -1 does without it", (int)config->http_port,
+                 detail);
+        return false;
+    }
+    front->doors[idx] = DOOR_PORT80;
+    front->listeners_count++;
+    log_line(LOG_INFO, "plain HTTP on %s: redirects to HTTPS", net_address_text(&bound, text));
+    return true;
+}
+
 static bool listen_all(const struct config *config, struct front_options *front, struct net_address *bound, char *why) {
     struct tcp_options options = {
         .keepalive_idle_s =
@@ -125,7 +146,30 @@ static bool listen_all(const struct config *config, struct front_options *front,
     };
     if (sys_listen_tcp(&config->where, &options, &front->listen_fds[0], bound, why) != 0) return false;
     front->listeners_count = 1;
-    return true;
+    return listen_port80(config, &options, front, why);
+}
+
+/* What the pages show, and to whom. */
+static bool prepare_pages(const struct config *config, struct front_options *front, char *why) {
+    static char machine[256];  // why: the front's, for as long as the process lives
+    if (gethostname(machine, sizeof(machine) - 1) != 0) snprintf(machine, sizeof(machine), "unknown");
+    front->machine = machine;
+    front->home = config->home;
+    front->hostname = config->hostname;
+    front->disallowed_app_names = config->disallowed_app_names;
+    front->accept_per_s = config->accept_per_s;
+    front->accept_burst = (double)config->accept_burst;
+    front->is_derp_off = !config->is_derp;
+    front->is_dev = config->is_dev;
+    return debug_access_from_env(&front->debug_access, why);
+}
+
+/* The last thing made before the relay, which frees it. */
+static struct resolver *make_resolver(const struct config *config) {
+    static struct rng rng;  // why: the office's, for as long as the process lives
+    struct resolver_options options = {.published = config->bootstrap_names, .hidden = config->bootstrap_hidden_names};
+    rng_init_system(&rng);
+    return resolver_new(&options, &rng, sys_clock_ns());
 }
 
 /* why: derper goes on without a word when it cannot have the port; its clients then wonder why this relay is slow. */
@@ -182,15 +226,21 @@ static bool prepare(const struct config *config, struct relay *relay, struct bou
         .write_timeout_ns = (uint64_t)config->tcp_write_timeout_ns,
         .placement = config->is_spread ? PLACEMENT_SPREAD : PLACEMENT_FILL,
         .duplicates_policy = config->disables_fighters ? DUPLICATES_DISABLE_FIGHTERS : DUPLICATES_LAST_WRITER,
+        .has_no_rtt = config->has_no_rtt,
         .front = {.start_wall_s = sys_wall_clock_s(), .has_rate_config = *config->rate_config != 0},
     };
     static struct certs certs;  // why: one per process, and the office's from here on
-    bool is_fine =
-        limits_init(&options.limits, sys_fd_limit(), why) && load_rate(config, &options, why) &&
-        make_key(config, &options.front, why) && (!config->is_tls || prepare_tls(config, &options, &certs, why)) &&
-        listen_all(config, &options.front, &bound->tcp, why) && listen_stun(config, &options.stun, &bound->stun, why) &&
-        relay_init(relay, &options, sys_clock_ns(), why);
+    bool is_fine = limits_init(&options.limits, sys_fd_limit(), why) && load_rate(config, &options, why) &&
+                   make_key(config, &options.front, why) && prepare_pages(config, &options.front, why) &&
+                   (!config->is_tls || prepare_tls(config, &options, &certs, why)) &&
+                   listen_all(config, &options.front, &bound->tcp, why) &&
+                   listen_stun(config, &options.stun, &bound->stun, why);
+    if (is_fine) {
+        options.resolver = make_resolver(config);
+        is_fine = relay_init(relay, &options, sys_clock_ns(), why);
+    }
     key_private_wipe(&options.front.private_key);
+    debug_access_wipe(&options.front.debug_access);
     return is_fine;
 }
 

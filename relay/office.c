@@ -1,5 +1,7 @@
 #include "relay/office.h"
 
+#include <stdlib.h>
+
 #include "core/check.h"
 #include "core/sys.h"
 #include "relay/mail.h"
@@ -11,6 +13,7 @@ void office_init(struct office *o, struct ring *ring, const struct office_links 
                          .to_front = links->to_front,
                          .front_ring = links->front_ring,
                          .certs = links->certs,
+                         .resolver = links->resolver,
                          .certs_due_ns = links->certs ? now_ns + CERTS_CHECK_EVERY_S * NS_PER_S : TIME_NEVER,
                          .log_lanes_count = links->log_lanes_count};
     memcpy(o->log_lanes, links->log_lanes, links->log_lanes_count * sizeof(*links->log_lanes));
@@ -26,6 +29,21 @@ static void check_certs(struct office *o, uint64_t now_ns) {
     if (mail.identity == NULL) return;
     CHECK(lane_push(o->to_front, &mail));
     if (lane_flush(o->to_front)) ring_wake(o->ring, o->front_ring);
+}
+
+void office_fini(struct office *o) { free(o->table); }
+
+/* Goes on with the names, and mails what is done; when to come again. */
+static uint64_t resolve(struct office *o, uint64_t now_ns) {
+    if (o->resolver == NULL) return TIME_NEVER;
+    if (o->table && lane_room(o->to_front) == 0) return now_ns + NS_PER_S;
+    uint64_t next_ns = o->table ? now_ns : resolver_step(o->resolver, now_ns, &o->table);
+    if (o->table == NULL) return next_ns;
+    if (lane_room(o->to_front) == 0) return now_ns + NS_PER_S;
+    CHECK(lane_push(o->to_front, &(struct mail){.kind = MAIL_BOOTSTRAP, .bootstrap = o->table}));
+    o->table = NULL;
+    if (lane_flush(o->to_front)) ring_wake(o->ring, o->front_ring);
+    return now_ns;
 }
 
 /* A bounded number of lines per lane and pass, so that one talkative thread does not keep the others' lines waiting. */
@@ -46,8 +64,9 @@ uint64_t office_step(struct office *o, uint64_t now_ns) {
     while (is_last && has_more) has_more = write_lines(o);
     o->is_stopped = is_last;
     check_certs(o, now_ns);
+    uint64_t names_due_ns = o->is_stopped ? TIME_NEVER : resolve(o, now_ns);
     if (log_flush()) has_more = true;
-    return has_more ? now_ns : o->certs_due_ns;
+    return has_more ? now_ns : min_of(o->certs_due_ns, names_due_ns);
 }
 
 bool office_may_sleep(struct office *o) {

@@ -48,6 +48,8 @@
     X(NOT_CLIENT_INFO, "not_client_info", "first frame is not a ClientInfo of legal length")     \
     X(BOX, "box", "the login box does not open with this server's key")                          \
     X(CLIENT_INFO, "client_info", "the login's JSON is not acceptable")                          \
+    X(APP_NAME, "app_name", "the login names an application of -disallow-app-names")             \
+    X(ACCEPT_LIMIT, "accept_limit", "faster than -accept-connection-limit allows")               \
     X(BUFFERS_FULL, "buffers_full", "too many large logins or pages at once")                    \
     X(RELAY_FULL, "relay_full", "-max-connections is reached, or 256 by one key")
 

@@ -1,6 +1,7 @@
 #include "relay/relay.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "core/check.h"
 #include "relay/conn.h"
@@ -140,6 +141,8 @@ size_t relay_budget(const struct limits *limits, struct budget_row rows[BUDGET_R
     add_row(rows, &n, "control", "books and presence", 1, control_footprint(&places),
             "one place per connection and worker");
     add_row(rows, &n, "control", "ring", 1, ring_footprint(&small_ring), "wake-ups only");
+    add_row(rows, &n, "heap", "names of /bootstrap-dns", 2 * BOOTSTRAP_LISTS_MAX, sizeof(struct bootstrap_table),
+            "64 names of 16 addresses per list; 2 lists, in use and in the making");
     add_row(rows, &n, "office", "ring", 1, ring_footprint(&small_ring), "wake-ups only");
     add_row(rows, &n, "stun", "answers under way", 1, stun_server_footprint(), "256 answers");
     add_row(rows, &n, "stun", "ring and receive buffers", 1, ring_footprint(&stun_ring), "64 buffers of 2 KiB");
@@ -250,6 +253,7 @@ static void make_office(struct relay *relay, uint64_t now_ns) {
                                  .to_front = relay->office_to_front,
                                  .front_ring = relay->rings[THREAD_FRONT],
                                  .certs = relay->options.certs,
+                                 .resolver = relay->options.resolver,
                                  .log_lanes = relay->log_lanes,
                                  .log_lanes_count = relay->threads_count};
     office_init(&relay->office, relay->rings[THREAD_OFFICE], &links, now_ns);
@@ -268,6 +272,7 @@ static void make_worker(struct relay *relay, uint32_t idx, uint64_t now_ns) {
     options.duplicates_policy = relay->options.duplicates_policy;
     options.rate = relay->options.rate;
     memcpy(options.source_secret, relay->source_secret, sizeof(options.source_secret));
+    options.has_no_rtt = relay->options.has_no_rtt;
     struct worker_links links = {.from_control = relay->control_to_worker[idx],
                                  .to_control = relay->worker_to_control[idx],
                                  .to_front = relay->worker_to_front[idx],
@@ -386,12 +391,25 @@ void relay_stop(struct relay *relay) {
 
 void relay_stop_office(struct relay *relay) { mail_stop(relay, relay->main_to_office, THREAD_OFFICE); }
 
+/* What the front has not taken any more. */
+static void discard_office_mail(struct relay *relay) {
+    struct mail mail;
+    while (relay->office_to_front && lane_pop(relay->office_to_front, &mail)) {
+        if (mail.kind == MAIL_IDENTITY) tls_identity_give(mail.identity);
+        if (mail.kind == MAIL_BOOTSTRAP) free(mail.bootstrap);
+    }
+}
+
 void relay_fini(struct relay *relay) {
+    discard_office_mail(relay);
     front_fini(&relay->front);
+    office_fini(&relay->office);
+    resolver_free(relay->options.resolver);
     for (uint32_t i = 0; i < LIMIT_WORKERS_MAX; i++) {
         if (relay->workers[i]) worker_fini(relay->workers[i]);
     }
     key_private_wipe(&relay->options.front.private_key);
+    debug_access_wipe(&relay->options.front.debug_access);
     for (uint32_t i = 0; i < relay->threads_count; i++) ring_close(relay->rings[i]);
     ring_close(relay->main_ring);
     for (uint32_t i = 0; i < relay->threads_count; i++) arena_fini(&relay->arenas[i]);

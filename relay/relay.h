@@ -31,11 +31,13 @@ enum { RELAY_THREADS_MAX = THREAD_WORKERS + LIMIT_WORKERS_MAX };
 struct relay_options {
     struct limits limits;
     struct front_options front;
+    struct resolver *resolver;  // NULL: no names for /bootstrap-dns; the relay's from relay_init on
     struct certs *certs;  // NULL: no TLS; the office's from relay_init on
     struct stun_options stun;
     unsigned ring_features;
     uint64_t write_timeout_ns;
     enum placement placement;
+    bool has_no_rtt;
     enum duplicates_policy duplicates_policy;
     struct rate_limit rate;  // of each client at the start; also in `front`, for the pages
     uint64_t rng_seed;  // for simulation; 0: the system's generator

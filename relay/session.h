@@ -3,7 +3,7 @@
  *   front.c         the thread: accepting, phases, mail, timers
  *   front_io.c      bytes of the socket <-> s->in and s->out, in the clear or through TLS
  *   front_login.c   from a request for /derp to a packed connection
- *   front_pages.c   everything else that HTTP asks for
+ *   front_pages.c   everything else that HTTP asks for, with front_debug.c and front_bootstrap.c (relay/page.h)
  *
  * Whatever the transport, phases see plaintext: s->in holds what has been received and not been consumed, s->out what
  * is to be sent. With TLS the bytes of the socket are collected in s->raw, of which whole records are opened into
@@ -32,6 +32,7 @@ enum session_phase {
     SESSION_HEAD,        // collecting a request head
     SESSION_RESPONDING,  // an answer is under way; then HEAD again, or close
     SESSION_DRAINING,    // answered; what the client still sends is thrown away, so that it gets to read the answer
+    SESSION_RECHECK,     // the books did not agree: looked at once more when the deadline comes
     SESSION_LOGIN,       // ServerKey is under way or sent; collecting ClientInfo
     SESSION_HANDOVER,    // login accepted; waits only for its own last send
     SESSION_CLOSING,
@@ -73,6 +74,11 @@ struct session {
     bool is_close_after_send;
     bool is_drain_after_send;     // unread bytes at close would make the kernel reset the connection
     bool is_not_ideal;
+    bool is_port80;               // came by the plain listener beside TLS: no DERP here
+    bool is_tls_active;           // counted in derper_tls_active_version
+    struct {
+        uint64_t connections, booked;
+    } recheck;                    // RECHECK: what did not agree
     enum refuse_reason close_reason;  // of the close after a response
     uint8_t close_alert;          // TLS: enum record_alert; close_notify unless a record was bad
     struct handshake *handshake;  // until it is done or has failed
@@ -134,6 +140,12 @@ void session_say_goodbye(struct front *f, struct session *s);
 
 /* Answers a request that is not an upgrade: fills s->out and sets s->is_close_after_send. */
 void session_answer(struct front *f, struct session *s, const struct http_request *request);
+
+/* The other half of an answer that waited in RECHECK: fills s->out. */
+void session_recheck(struct front *f, struct session *s);
+
+/* Is this the request that makes a DERP connection? */
+must_use bool session_wants_derp(const struct front *f, const struct session *s, const struct http_request *request);
 
 /* Answers with a status and a sentence, and closes afterwards. */
 void session_answer_error(struct session *s, uint16_t status, const char *text);

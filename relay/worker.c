@@ -36,6 +36,7 @@ void worker_init(struct worker *w, struct arena *arena, const struct worker_opti
     w->write_timeout_ns = options->write_timeout_ns;
     w->duplicates_policy = options->duplicates_policy;
     w->rate = options->rate;
+    w->rtt.is_off = options->has_no_rtt;
     packet_pool_init(&w->packets, arena, options->packet_memory_bytes, (uint8_t)options->idx);
     crossing_init(&w->crossing, options->idx, links->workers_count, options->packet_memory_bytes, links->stations, ring,
                   links->worker_rings);
@@ -225,6 +226,7 @@ static void on_mail(struct worker *w, const struct mail *mail) {
         case MAIL_LOGIN:
         case MAIL_PARCEL_BACK:
         case MAIL_IDENTITY:
+        case MAIL_BOOTSTRAP:
         case MAIL_LEFT: break;
     }
     BUG("mail that a worker does not get");
@@ -324,7 +326,7 @@ static void flush_lanes(struct worker *w) {
 static uint64_t next_pass_ns(const struct worker *w) {
     if (w->gone_count) return w->now_ns;
     if (w->dirty) return w->now_ns + NS_PER_MS;
-    uint64_t next_ns = wheel_next_ns(&w->wheel);
+    uint64_t next_ns = min_of(wheel_next_ns(&w->wheel), w->rtt_due_ns);
     return w->crossing.away ? min_of(next_ns, w->now_ns + CROSSING_COLLECT_NS) : next_ns;
 }
 
@@ -341,6 +343,7 @@ uint64_t worker_step(struct worker *w, uint64_t now_ns) {
     phase_gone(w);
     crossing_flush_out(&w->crossing);
     phase_timers(w);
+    w->rtt_due_ns = rtt_step(w);
     phase_flush(w);
     crossing_flush_home(&w->crossing);
     crossing_publish_free(&w->crossing, worker_free_bytes(w));

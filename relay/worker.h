@@ -28,6 +28,7 @@
 #include "relay/parcel.h"
 #include "relay/peer.h"
 #include "relay/rate.h"
+#include "relay/rtt.h"
 #include "relay/senders.h"
 
 /* What a worker needs to know of the rest of the house; all of it outlives the worker. */
@@ -56,6 +57,7 @@ struct worker_options {
     enum duplicates_policy duplicates_policy;
     struct rate_limit rate;
     uint8_t source_secret[16];
+    bool has_no_rtt;  // no samples of round-trip times
 };
 
 enum { WORKER_GONE_MAX = 64 };  // departures handled at once
@@ -89,6 +91,8 @@ struct worker {
     struct worker_links links;
     uint64_t write_timeout_ns;
     enum duplicates_policy duplicates_policy;
+    struct rtt_round rtt;
+    uint64_t rtt_due_ns;
     bool has_mail_for_control;
     bool has_mail_for_front;
     bool is_stopped;

@@ -139,7 +139,7 @@ expect 2 probe --stun-port 0 "http://$address/derp"
 stop
 printf 'ok: STUN\n'
 
-start -certmode manual -certdir "$dir/certs" -hostname 127.0.0.1
+start -certmode manual -certdir "$dir/certs" -hostname 127.0.0.1 -http-port -1
 expect 0 probe --pin "$certificate" "https://$address/derp"
 says out "fast start   the certificate chain names the server's key"
 says out "^good:"

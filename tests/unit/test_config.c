@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -317,7 +318,7 @@ static const struct derper_flag {
     {"tcp-keepalive-time", "10m", "1m", false, true},
     {"tcp-user-timeout", "15s", "1s", false, true},
     {"tcp-write-timeout", "2s", "1s", false, true},
-    {"http-port", "80", "8080", false, false},
+    {"http-port", "80", "8080", false, true},
     {"stun-port", "3478", "3479", false, true},
     {"certmode", "letsencrypt", "manual", false, true},
     {"certdir", "", "/etc/certs", false, true},
@@ -327,24 +328,24 @@ static const struct derper_flag {
     {"acme-email", "", "a@example.com", false, false},
     {"acme-ip-certs", "false", "true", true, false},
     {"stun", "true", "false", true, true},
-    {"derp", "true", "false", true, false},
-    {"home", "", "blank", false, false},
+    {"derp", "true", "false", true, true},
+    {"home", "", "blank", false, true},
     {"mesh-psk-file", "", "/etc/mesh.key", false, false},
     {"mesh-with", "", "derp2.example.com", false, false},
     {"secrets-url", "", "https://setec.example.com", false, false},
     {"secrets-path-prefix", "prod/derp", "dev/derp", false, false},
     {"secrets-cache-dir", "", "/var/cache", false, false},
-    {"bootstrap-dns-names", "", "example.com", false, false},
-    {"unpublished-bootstrap-dns-names", "", "example.com", false, false},
+    {"bootstrap-dns-names", "", "example.com", false, true},
+    {"unpublished-bootstrap-dns-names", "", "example.com", false, true},
     {"verify-clients", "false", "true", true, false},
     {"verify-client-url", "", "http://localhost/verify", false, false},
     {"verify-client-url-fail-open", "true", "false", true, false},
     {"socket", "", "/run/tailscaled.sock", false, false},
-    {"accept-connection-limit", "+Inf", "10", false, false},
-    {"accept-connection-burst", "9223372036854775807", "10", false, false},
+    {"accept-connection-limit", "+Inf", "10", false, true},
+    {"accept-connection-burst", "9223372036854775807", "10", false, true},
     {"rate-config", "", "/etc/rate.json", false, true},
     {"ace", "false", "true", true, false},
-    {"disallow-app-names", "", "app", false, false},
+    {"disallow-app-names", "", "app", false, true},
 };
 
 static void test_every_flag_of_derper_is_known_at_its_default(void **state) {
@@ -376,13 +377,9 @@ static void test_what_is_not_built_in_is_refused_by_name(void **state) {
 
 static void test_what_is_not_built_in_may_be_off(void **state) {
     (void)state;
-    assert_fine("-dev", "-http-port=-1", "-accept-connection-limit=Inf");
-    assert_fine("-dev", "-verify-clients=F", "-ace=0", "-derp=1", "-derp", "-acme-ip-certs=FALSE");
+    assert_fine("-dev", "-verify-clients=F", "-ace=0", "-acme-ip-certs=FALSE");
     assert_wrong("-verify-clients=true", "-dev", "-verify-clients");  // a boolean alone means true
     assert_wrong("-ace=t", "-dev", "-ace=t");
-    assert_wrong("-derp=0", "-dev", "-derp=0");
-    assert_wrong("-http-port=-1|", "-dev", "-http-port=-1|");
-    assert_wrong("-home=off", "-dev", "-home=off");
 }
 
 static void test_stun(void **state) {
@@ -402,6 +399,51 @@ static void test_stun(void **state) {
     assert_wrong("-stun-port", "-dev", "-stun-port=");
     assert_wrong("0 to 65535; -stun=false", "-dev", "-stun-port=-1");
     assert_wrong("0 to 65535", "-dev", "-stun-port=65536");
+}
+
+/* ---- pages ---- */
+
+static void test_pages(void **state) {
+    (void)state;
+    assert_fine("-dev");
+    assert_true(config.is_derp && config.http_port == 80 && config.accept_burst == INT64_MAX);
+    assert_true(isinf(config.accept_per_s) && config.accept_per_s > 0 && *config.home == 0);
+    assert_fine("-dev", "-derp=false", "-home=blank", "-http-port=-1");
+    assert_true(!config.is_derp && config.http_port == -1);
+    assert_fine("-dev", "-home=https://example.com/a?b#c");
+    assert_wrong("-home=off", "-dev", "-home=off");
+    assert_wrong("-home", "-dev", "-home=https://example.com/\r\nX: y");
+    assert_wrong("-home", "-dev", "-home=//example.com");
+    assert_wrong("-http-port takes", "-dev", "-http-port=65536");
+    assert_wrong("-http-port takes", "-dev", "-http-port=-2");
+    assert_wrong("-http-port", "-dev", "-http-port=http");
+}
+
+static void test_accept_limits(void **state) {
+    (void)state;
+    static const char *const endless[] = {"Inf", "inf", "+Inf", "+inf", "Infinity"};
+    for (size_t i = 0; i < array_count(endless); i++) {
+        assert_fine("-dev", "-accept-connection-limit", endless[i]);
+        assert_true(isinf(config.accept_per_s));
+    }
+    assert_fine("-dev", "-accept-connection-limit=0.5", "-accept-connection-burst=3");
+    assert_true(config.accept_per_s == 0.5 && config.accept_burst == 3);
+    assert_fine("-dev", "-accept-connection-limit=1e3");
+    assert_true(config.accept_per_s == 1000);
+    assert_wrong("takes no negative", "-dev", "-accept-connection-limit=-1");
+    assert_wrong("at least 1", "-dev", "-accept-connection-limit=1", "-accept-connection-burst=0");
+    static const char *const wrong[] = {"", "many", "NaN", "-Inf", "0x10", "1e999", "1 ", "1,5"};
+    for (size_t i = 0; i < array_count(wrong); i++) {
+        assert_wrong("-accept-connection-limit", "-dev", "-accept-connection-limit", wrong[i]);
+    }
+}
+
+static void test_bootstrap_names(void **state) {
+    (void)state;
+    assert_fine("-dev", "-bootstrap-dns-names=a.example,b.example",
+                "-unpublished-bootstrap-dns-names=c.example/t.example");
+    assert_wrong("-bootstrap-dns-names: \"a b\" is no host name", "-dev", "-bootstrap-dns-names=c,a b");
+    assert_wrong("-unpublished-bootstrap-dns-names", "-dev", "-unpublished-bootstrap-dns-names=/t.example");
 }
 
 /* ---- what follows from several flags ---- */
@@ -544,6 +586,9 @@ int main(void) {
         cmocka_unit_test(test_what_is_not_built_in_is_refused_by_name),
         cmocka_unit_test(test_what_is_not_built_in_may_be_off),
         cmocka_unit_test(test_stun),
+        cmocka_unit_test(test_pages),
+        cmocka_unit_test(test_accept_limits),
+        cmocka_unit_test(test_bootstrap_names),
         cmocka_unit_test(test_tls_unless_dev),
         cmocka_unit_test(test_the_default_of_certdir),
         cmocka_unit_test(test_rekeying),

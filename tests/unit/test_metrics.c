@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -319,6 +320,47 @@ static void test_queue_time_is_a_mean(void **state) {
     assert_line("derp_average_queue_duration_ms", 4);
 }
 
+/* Bounds are the greatest of their bucket. */
+static void test_round_trip_times(void **state) {
+    (void)state;
+    static const struct {
+        int64_t rtt_us;
+        const char *label;
+    } rows[] = {{0, "10ms"},       {10000, "10ms"},   {10001, "20ms"},   {20000, "20ms"},
+                {50000, "50ms"},   {100000, "100ms"}, {150000, "150ms"}, {250000, "250ms"},
+                {500000, "500ms"}, {500001, "inf"},   {-1, "error"}};
+    for (size_t i = 0; i < array_count(rows); i++) {
+        char name[64];
+        memset(blocks, 0, sizeof(blocks));
+        metrics_observe_rtt(&blocks[1], rows[i].rtt_us);
+        expose(BLOCKS);
+        snprintf(name, sizeof(name), "derp_tcp_rtt{le=\"%s\"}", rows[i].label);
+        assert_line(name, 1);
+    }
+}
+
+/* ---- JSON ---- */
+
+/* Brackets and quotes match, and nothing is there twice or behind the end. */
+static void test_json_is_well_formed(void **state) {
+    (void)state;
+    struct writer w = writer_of(text, TEXT_SIZE);
+    metrics_write_json(&w, pointers, BLOCKS, &process);
+    assert_true(writer_ok(&w));
+    json_error_t error;
+    json_t *root = json_loadb(text, (size_t)((char *)w.at - text), JSON_REJECT_DUPLICATES, &error);
+    if (root == NULL) fail_msg("%s at %d", error.text, error.position);
+    json_t *derp = json_object_get(root, "derp");
+    assert_true(json_is_integer(json_object_get(derp, "accepts")));
+    assert_true(json_is_object(json_object_get(derp, "counter_tcp_rtt")));
+    assert_true(json_is_object(json_object_get(json_object_get(root, "stun"), "counter_requests")));
+    assert_string_equal(json_string_value(json_object_get(root, "version")), "9.8.7");
+    json_decref(root);
+    struct writer small = writer_of(text, 100);
+    metrics_write_json(&small, pointers, BLOCKS, &process);
+    assert_false(writer_ok(&small));
+}
+
 /* ---- room ---- */
 
 static void test_too_little_room_is_said(void **state) {
@@ -356,6 +398,8 @@ int main(void) {
         cmocka_unit_test_setup(test_large_values_are_written_whole, set_up),
         cmocka_unit_test_setup(test_frames_per_send, set_up),
         cmocka_unit_test_setup(test_queue_time_is_a_mean, set_up),
+        cmocka_unit_test_setup(test_round_trip_times, set_up),
+        cmocka_unit_test_setup(test_json_is_well_formed, set_up),
         cmocka_unit_test_setup(test_too_little_room_is_said, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -239,6 +239,9 @@ static void check_accepted(int listener, int family, uint16_t port, const char *
     char text[NET_ADDRESS_TEXT_MAX];
     assert_int_equal(sys_peer_address(fd, &peer), 0);
     assert_int_equal(sys_peer_address(client, &client_name), 0);
+    uint32_t rtt_us = UINT32_MAX;
+    assert_int_equal(sys_tcp_rtt(fd, &rtt_us), 0);
+    assert_true(rtt_us < 1000000);
     assert_string_equal(net_ip_text(&peer, text), peer_ip);
     assert_true(net_address_is_loopback(&peer));
     assert_int_equal(client_name.port, port);
@@ -419,6 +422,8 @@ static void test_peer_of_no_connection(void **state) {
     assert_int_equal(sys_peer_address(fd, &peer), -ENOTCONN);
     sys_close(fd);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    uint32_t rtt_us;
+    assert_true(sys_tcp_rtt(pair[0], &rtt_us) < 0);
     assert_int_equal(sys_peer_address(pair[0], &peer), -EAFNOSUPPORT);
     sys_close(pair[0]);
     sys_close(pair[1]);
@@ -623,12 +628,25 @@ static void test_thread_describe_is_for_one_thread(void **state) {
     assert_int_equal(getpriority(PRIO_PROCESS, 0), own_nice);
 }
 
+static void test_process_usage(void **state) {
+    (void)state;
+    struct sys_process_usage first, second;
+    sys_process_usage(&first);
+    sys_process_usage(&second);
+    assert_true(second.cpu_s >= first.cpu_s && second.cpu_s < 3600);
+    assert_true(first.resident_bytes > 0 && first.resident_bytes <= first.virtual_bytes);
+    assert_true(first.virtual_bytes <= first.virtual_max_bytes);
+    assert_true(first.boot_wall_s <= sys_wall_clock_s() && second.boot_wall_s - first.boot_wall_s <= 1);
+    assert_true(second.network_received_bytes >= first.network_received_bytes);
+}
+
 #define WITH_DIRECTORY(test) cmocka_unit_test_setup_teardown(test, make_directory, remove_directory)
 
 int main(void) {
     if (sys_init() != 0) return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_address_text),
+        cmocka_unit_test(test_process_usage),
         cmocka_unit_test(test_longest_address_fits),
         cmocka_unit_test(test_listen_address_forms),
         cmocka_unit_test(test_listen_address_refusals),

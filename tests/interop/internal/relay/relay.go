@@ -47,6 +47,7 @@ type Options struct {
 	KeyFile string // required: both programs are given a key file
 	TLS     *TLS   // nil: plain HTTP
 	Args    []string
+	Env     []string // added to ours: "NAME=value"
 }
 
 const (
@@ -117,6 +118,7 @@ func start(p Program, o Options, addr string) (*Server, error) {
 		s.Addr = addr
 	}
 	s.cmd = exec.Command(p.Path, arguments(p, o, addr)...)
+	s.cmd.Env = append(os.Environ(), o.Env...)
 	s.cmd.Stdout = &s.log
 	s.cmd.Stderr = &s.log
 	// A killed test binary must not leave servers behind.
