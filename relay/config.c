@@ -35,6 +35,8 @@ static const struct flag flags[] = {
      "run in localhost development mode: plain HTTP on :3340 unless -a says "
      "otherwise, and a key that is thrown away unless -c names a file",
      true},
+    {"plain", FLAG_BOOL, AT(is_plain), "false", NULL, "serve plain HTTP, for use behind a TLS proxy; not on port 443",
+     true},
     {"version", FLAG_BOOL, AT(wants_version), "false", NULL, "print version and exit", true},
     {"a", FLAG_TEXT, AT(listen), "", NULL,
      "where to listen: \":port\", \"ip:port\" or \"[ipv6]:port\" (default \":443\"; "
@@ -60,6 +62,13 @@ static const struct flag flags[] = {
      "who gets a key's packets when it has several connections: last-writer (the one that sent last) or "
      "disable-fighters (as soon as they take turns in sending, as those of a cloned key do, none until one is left or "
      "another comes)",
+     false},
+    {"user", FLAG_TEXT, AT(user), "", NULL,
+     "become this user once ports are bound and keys are read (default, when started as root: ringrelay if there is "
+     "such a user, else root)",
+     false},
+    {"seccomp", FLAG_TEXT, AT(seccomp), "on", NULL,
+     "refuse system calls that the relay does not need: on, off, or log (refuse none, write them to the audit log)",
      false},
     {"budget", FLAG_BOOL, AT(wants_budget), "false", NULL, "print where all memory goes, and exit", true},
     {"log-level", FLAG_TEXT, AT(log_level), "info", NULL, "least level of log lines: debug, info, warning, error",
@@ -95,8 +104,7 @@ static const struct flag flags[] = {
      "connections that may come at once under -accept-connection-limit", false},
     {"disallow-app-names", FLAG_TEXT, AT(disallowed_app_names), "", NULL,
      "names of applications to turn away, separated by commas", false},
-    {"stun", FLAG_BOOL, AT(wants_stun), "true", NULL, "run a STUN server, on UDP and the host of -a (default true)",
-     true},
+    {"stun", FLAG_BOOL, AT(wants_stun), "true", NULL, "run a STUN server, on UDP and the host of -a", true},
     {"stun-port", FLAG_NUMBER, AT(stun_port), "3478", NULL, "port of the STUN server; 0: chosen by the kernel", false},
     LATER("acme-eab-kid", "", "", "ACME external account binding: key ID"),
     LATER("acme-eab-key", "", "", "ACME external account binding: HMAC key"),
@@ -232,7 +240,7 @@ static bool asks_for_nothing(const struct flag *flag, const char *value) {
 
 static enum config_result set_later(const struct flag *flag, const char *value, char *why) {
     if (asks_for_nothing(flag, value)) return CONFIG_OK;
-    return wrong(why, "-%s=%s is not supported yet (%s); leave it out", flag->name, value, flag->help);
+    return wrong(why, "not supported yet: -%s=%s (%s); leave it out", flag->name, value, flag->help);
 }
 
 static enum config_result set_flag(struct config *config, const struct flag *flag, const char *value, char *why) {
@@ -385,8 +393,18 @@ static enum config_result choose(const char *flag, const char *value, const char
     return wrong(why, "-%s=%s is not known: it takes %s or %s", flag, value, first, second);
 }
 
+static enum config_result derive_seccomp(struct config *config, char *why) {
+    static const char *const modes[] = {"off", "log", "on"};
+    for (size_t i = 0; i < array_count(modes); i++) {
+        config->seccomp_mode = (enum sandbox_filter)i;
+        if (strcmp(config->seccomp, modes[i]) == 0) return CONFIG_OK;
+    }
+    return wrong(why, "-seccomp=%s is not known: it takes on, log or off", config->seccomp);
+}
+
 static enum config_result derive_choices(struct config *config, char *why) {
     enum config_result result = choose("placement", config->placement, "fill", "spread", &config->is_spread, why);
+    if (result == CONFIG_OK) result = derive_seccomp(config, why);
     if (result != CONFIG_OK) return result;
     return choose("duplicates", config->duplicates, "last-writer", "disable-fighters", &config->disables_fighters, why);
 }
@@ -402,18 +420,43 @@ static const char *default_cert_dir(void) {
     return path;
 }
 
-/* Clear text is served only where it was asked for by -dev: never by surprise. */
+enum { PORT_HTTPS = 443 };
+
+static enum config_result check_plain(const struct config *config, char *why) {
+    if (config->is_tls) return wrong(why, "-plain and -certmode manual exclude each other: leave one of them out");
+    if (config->where.address.port != PORT_HTTPS) return CONFIG_OK;
+    return wrong(why,
+                 "-plain: on port %d clients expect TLS; name the port that the TLS proxy connects to, as in "
+                 "-a 127.0.0.1:8080",
+                 PORT_HTTPS);
+}
+
+/* derper serves plain HTTP on any port but 443 unless the mode is manual, and says nothing. Whoever has such a command
+ * line may count on that, or believe in TLS: only he knows. */
+static enum config_result refuse_mode(const struct config *config, char *why) {
+    if (config->where.address.port != PORT_HTTPS) {
+        return wrong(
+            why,
+            "-certmode=%s on port %u: derper would serve plain HTTP here. Say what is meant: -plain for that, "
+            "behind a TLS proxy; or TLS, by -certmode manual with <hostname>.crt and .key in -certdir; or -dev",
+            config->cert_mode, (unsigned)config->where.address.port);
+    }
+    return wrong(why,
+                 "not supported yet: -certmode=%s; use -certmode manual with <hostname>.crt and .key in -certdir (made "
+                 "by itself when -hostname is an IP address), -plain behind a TLS proxy, or -dev for plain HTTP",
+                 config->cert_mode);
+}
+
+/* Clear text is served only where it was asked for, by -dev or -plain: never by surprise. */
 static enum config_result derive_tls(struct config *config, char *why) {
     bool is_manual = strcmp(config->cert_mode, "manual") == 0;
     bool is_other = strcmp(config->cert_mode, "letsencrypt") == 0 || strcmp(config->cert_mode, "gcp") == 0;
     if (!is_manual && !is_other) return wrong(why, "-certmode=%s is not known: use manual", config->cert_mode);
     config->is_tls = is_manual;
     if (*config->cert_dir == 0) config->cert_dir = default_cert_dir();
-    if (is_manual || config->is_dev || config->wants_version || config->wants_budget) return CONFIG_OK;
-    return wrong(why,
-                 "-certmode=%s is not supported yet: use -certmode manual with <hostname>.crt and .key in -certdir "
-                 "(made by itself when -hostname is an IP address), or -dev for plain HTTP",
-                 config->cert_mode);
+    if (config->wants_version || config->wants_budget) return CONFIG_OK;
+    if (config->is_plain) return check_plain(config, why);
+    return is_manual || config->is_dev ? CONFIG_OK : refuse_mode(config, why);
 }
 
 enum config_result config_parse(struct config *config, int argc, char **argv, char *why) {
@@ -441,7 +484,8 @@ void config_print_usage(void) {
         const struct flag *flag = &flags[i];
         fprintf(stderr, "  -%s%s\n        %s%s", flag->name, takes_no_value(flag) ? "" : " value", flag->help,
                 flag->kind == FLAG_LATER ? " (not supported yet)" : "");
-        if (*flag->fallback && !flag->is_bool) fprintf(stderr, " (default %s)", flag->fallback);
+        bool has_default = flag->is_bool ? strcmp(flag->fallback, "true") == 0 : *flag->fallback != 0;
+        if (has_default) fprintf(stderr, " (default %s)", flag->fallback);
         fprintf(stderr, "\n");
     }
 }

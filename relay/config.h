@@ -15,6 +15,7 @@
 
 #include "core/base.h"
 #include "core/limits.h"
+#include "core/sandbox.h"
 #include "core/sys.h"
 
 #define CONFIG_WHY_MAX 512
@@ -37,6 +38,8 @@ struct config {
     const char *bootstrap_names;
     const char *bootstrap_hidden_names;
     const char *disallowed_app_names;
+    const char *user;         // "": sandbox.h says
+    const char *seccomp;
     int64_t workers;          // 0: limits_workers_for() says
     int64_t rekey_after;      // 0: the record layer's own number
     int64_t http_port;        // -1: none
@@ -45,6 +48,7 @@ struct config {
     bool is_derp;
     bool has_no_rtt;          // $TS_DERP_DISABLE_RTT_STATS
     bool is_dev;
+    bool is_plain;
     bool is_tls;              // derived: -certmode manual
     bool wants_stun;
     bool wants_version;
@@ -61,6 +65,7 @@ struct config {
     uint64_t packet_memory_bytes;
     bool is_spread;          // -placement spread
     bool disables_fighters;  // -duplicates disable-fighters
+    enum sandbox_filter seccomp_mode;
 };
 
 enum config_result {

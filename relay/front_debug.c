@@ -98,7 +98,8 @@ static void answer_check(struct session *s, const struct http_request *request, 
     debug_text(s, request, 500, text);
 }
 
-/* Figures that differ now are looked at once more a little later: only what has not moved until then is wrong. */
+/* Figures that differ now are looked at once more a little later: only what has not moved until then is wrong. While
+ * clients come and go they may differ by one at both looks. */
 static void check(struct front *f, struct session *s, const struct http_request *request) {
     struct books books = read_books(f);
     if (books_agree(&books)) {
@@ -108,13 +109,15 @@ static void check(struct front *f, struct session *s, const struct http_request 
     s->is_close_after_send = true;
     s->recheck.connections = books.connections;
     s->recheck.booked = books.booked;
+    s->recheck.logins = stat_get(&f->metrics->logins);
     session_enter(f, s, SESSION_RECHECK, RECHECK_S * NS_PER_S);
 }
 
 void session_recheck(struct front *f, struct session *s) {
     static const struct http_request request = {.method = HTTP_GET, .wants_close = true};
     struct books books = read_books(f);
-    bool has_moved = books.connections != s->recheck.connections || books.booked != s->recheck.booked;
+    bool has_moved = books.connections != s->recheck.connections || books.booked != s->recheck.booked ||
+                     stat_get(&f->metrics->logins) != s->recheck.logins;
     if (has_moved) books.connections = books.booked;
     answer_check(s, &request, &books);
 }

@@ -18,6 +18,7 @@
 #include "relay/certs.h"
 #include "relay/config.h"
 #include "relay/keyfile.h"
+#include "relay/privileges.h"
 #include "relay/rateconf.h"
 #include "relay/relay.h"
 
@@ -241,6 +242,7 @@ static bool prepare(const struct config *config, struct relay *relay, struct bou
     }
     key_private_wipe(&options.front.private_key);
     debug_access_wipe(&options.front.debug_access);
+    if (!is_fine) tls_identity_give(options.front.identity);  // else it is the front's
     return is_fine;
 }
 
@@ -286,7 +288,7 @@ static int run(const struct config *config) {
     struct bound bound;
     sigset_t signals;
     log_line(LOG_INFO, "ringrelayd %s", RINGRELAY_VERSION);
-    if (!prepare(config, &relay, &bound, why)) {
+    if (!prepare(config, &relay, &bound, why) || !privileges_give_up(config, relay.options.certs, why)) {
         log_line(LOG_ERROR, "%s", why);
         relay_fini(&relay);
         return EXIT_CANNOT_RUN;
@@ -306,7 +308,9 @@ static int run(const struct config *config) {
     threads_start(&threads, &relay);
     if (config->wants_stun) log_line(LOG_INFO, "STUN on %s", net_address_text(&bound.stun, text));
     log_line(LOG_INFO, "listening on %s (%s)", net_address_text(&bound.tcp, text),
-             config->is_tls ? "TLS 1.3" : "plain HTTP: for development and tests");
+             config->is_tls     ? "TLS 1.3"
+             : config->is_plain ? "plain HTTP: for use behind a TLS proxy"
+                                : "plain HTTP: for development and tests");
     wait_for_end(&signals, config, &relay);
     threads_stop(&threads, &relay);
     relay_fini(&relay);

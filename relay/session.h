@@ -77,8 +77,8 @@ struct session {
     bool is_port80;               // came by the plain listener beside TLS: no DERP here
     bool is_tls_active;           // counted in derper_tls_active_version
     struct {
-        uint64_t connections, booked;
-    } recheck;                    // RECHECK: what did not agree
+        uint64_t connections, booked, logins;
+    } recheck;                    // RECHECK: what did not agree, and how many had come by then
     enum refuse_reason close_reason;  // of the close after a response
     uint8_t close_alert;          // TLS: enum record_alert; close_notify unless a record was bad
     struct handshake *handshake;  // until it is done or has failed

@@ -9,15 +9,6 @@ set -euo pipefail
 
 deny=${3:-$(dirname "$1")/deny_uring}
 
-# expect STATUS COMMAND...: it has to end by itself; output in $dir/out and $dir/err.
-expect() {
-    local wanted=$1 rc=0
-    shift
-    timeout -k 1 10 "$@" >"$dir/out" 2>"$dir/err" </dev/null || rc=$?
-    [ $rc = "$wanted" ] || die "$*: exit status $rc instead of $wanted"
-    if grep -qiE 'sanitizer|CHECK failed' "$dir/err"; then die "$*: not a clean end"; fi
-}
-
 says() { grep -qF -- "$1" "$dir/err" || die "'$1' is missing on standard error"; }
 is_silent() { [ ! -s "$dir/out" ] || die "there is something on standard output"; }
 dev() { expect "$1" "$daemon" -dev -stun=false -a 127.0.0.1:0 "${@:2}"; }
@@ -38,7 +29,12 @@ wrong "needs an argument: -a" -dev -a
 wrong "unexpected argument: x" -dev x
 wrong "-a: " -dev -a nowhere
 wrong "-dev" -a 127.0.0.1:0
-wrong "-mesh-with=a.example" -dev -mesh-with=a.example
+wrong "-plain" -a 127.0.0.1:0
+wrong "derper would serve plain HTTP here" -a 127.0.0.1:0 -certmode letsencrypt
+wrong "exclude each other" -plain -certmode manual
+wrong "clients expect TLS" -plain
+wrong "-seccomp=maybe" -dev -seccomp=maybe
+wrong "not supported yet: -mesh-with=a.example" -dev -mesh-with=a.example
 wrong "-ring-kernel=2.4" -dev -ring-kernel=2.4
 wrong "nothing" -dev -ring-disable=nothing
 expect 0 "$daemon" -h

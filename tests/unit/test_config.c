@@ -368,7 +368,7 @@ static void test_what_is_not_built_in_is_refused_by_name(void **state) {
         char word[128], named[128];
         if (flag->other == NULL) continue;
         snprintf(word, sizeof(word), "-%s=%s", flag->name, flag->other);
-        snprintf(named, sizeof(named), "-%s=%s is not supported yet", flag->name, flag->other);
+        snprintf(named, sizeof(named), "not supported yet: -%s=%s (", flag->name, flag->other);
         enum config_result result = PARSE("-dev", word);
         assert_int_equal(result, flag->is_built_in ? CONFIG_OK : CONFIG_WRONG);
         if (result == CONFIG_WRONG && strstr(why, named) == NULL) fail_msg("\"%s\" is missing in \"%s\"", named, why);
@@ -456,7 +456,7 @@ static void test_tls_unless_dev(void **state) {
     assert_non_null(strstr(why, "-dev"));
     assert_wrong("-dev", "-a", "127.0.0.1:3340");
     assert_wrong("-dev", "-dev=false");
-    assert_wrong("-certmode=gcp is not supported yet", "-certmode=gcp");
+    assert_wrong("not supported yet: -certmode=gcp;", "-certmode=gcp");
     assert_wrong("-certmode=own is not known", "-dev", "-certmode=own");
     assert_fine("-certmode=manual", "-certdir=/certs", "-hostname=derp.example.com");
     assert_true(config.is_tls && !config.is_dev);
@@ -471,6 +471,39 @@ static void test_tls_unless_dev(void **state) {
     assert_fine("-budget");
     assert_string_equal(config.listen, ":443");
     assert_string_equal(config.hostname, "derp.tailscale.com");
+}
+
+/* derper's silent plain HTTP on other ports is a choice here, and never a surprise. */
+static void test_plain_http_is_asked_for(void **state) {
+    (void)state;
+    assert_wrong("-certmode=letsencrypt on port 8080: derper would serve plain HTTP here", "-a", ":8080");
+    assert_wrong("-certmode=gcp on port 80: derper would", "-a", ":http", "-certmode=gcp");
+    assert_wrong("-plain", "-a", ":8080");
+    assert_wrong("not supported yet: -certmode=letsencrypt;", "-a", ":https");
+    assert_fine("-a", ":8080", "-plain");
+    assert_true(config.is_plain && !config.is_tls && !config.is_dev);
+    assert_fine("-plain", "-a", "127.0.0.1:8080", "-certmode=letsencrypt");
+    assert_wrong("clients expect TLS", "-plain");
+    assert_wrong("clients expect TLS", "-plain", "-a", "127.0.0.1:443");
+    assert_wrong("exclude each other", "-plain", "-a", ":8080", "-certmode=manual");
+    assert_wrong("exclude each other", "-plain", "-dev", "-certmode=manual");
+    assert_fine("-plain", "-dev");
+    assert_int_equal(config.where.address.port, 3340);
+    assert_fine("-plain=false", "-certmode=manual");
+}
+
+static void test_privileges(void **state) {
+    (void)state;
+    assert_fine("-dev");
+    assert_string_equal(config.user, "");
+    assert_int_equal(config.seccomp_mode, SANDBOX_FILTER_ON);
+    assert_fine("-dev", "-user", "nobody", "-seccomp=log");
+    assert_string_equal(config.user, "nobody");
+    assert_int_equal(config.seccomp_mode, SANDBOX_FILTER_LOG);
+    assert_fine("-dev", "-seccomp=off");
+    assert_int_equal(config.seccomp_mode, SANDBOX_FILTER_OFF);
+    assert_wrong("it takes on, log or off", "-dev", "-seccomp=yes");
+    assert_wrong("it takes on, log or off", "-dev", "-seccomp=");
 }
 
 static void test_the_default_of_certdir(void **state) {
@@ -590,6 +623,8 @@ int main(void) {
         cmocka_unit_test(test_accept_limits),
         cmocka_unit_test(test_bootstrap_names),
         cmocka_unit_test(test_tls_unless_dev),
+        cmocka_unit_test(test_plain_http_is_asked_for),
+        cmocka_unit_test(test_privileges),
         cmocka_unit_test(test_the_default_of_certdir),
         cmocka_unit_test(test_rekeying),
         cmocka_unit_test(test_dev_honours_what_is_given),

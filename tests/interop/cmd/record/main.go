@@ -39,7 +39,11 @@ func record(derper, out string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	s, err := startDerper(derper, dir)
+	full, err := relay.Locate(derper)
+	if err != nil {
+		return err
+	}
+	s, err := startDerper(full, dir)
 	if err != nil {
 		return err
 	}
@@ -49,7 +53,12 @@ func record(derper, out string) error {
 	if err != nil {
 		return err
 	}
+	flags, err := golden.Flags(full)
+	if err != nil {
+		return err
+	}
 	all := []golden.Recording{
+		{File: "derper-flags.txt", Bytes: golden.FlagLines(flags)},
 		{File: "varz-derp-names.txt", Bytes: golden.VarzNames(page, "derp_")},
 		{File: "varz-derp-types.txt", Bytes: golden.VarzTypes(page, "derp_")},
 	}
@@ -79,10 +88,6 @@ func record(derper, out string) error {
 }
 
 func startDerper(path, dir string) (*relay.Server, error) {
-	full, err := relay.Locate(path)
-	if err != nil {
-		return nil, err
-	}
 	keyFile, err := golden.KeyFile(dir)
 	if err != nil {
 		return nil, err
@@ -91,7 +96,7 @@ func startDerper(path, dir string) (*relay.Server, error) {
 	if err := os.WriteFile(psk, []byte(golden.MeshKey+"\n"), 0o600); err != nil {
 		return nil, err
 	}
-	p := relay.Program{Kind: relay.Derper, Path: full, Args: []string{"-mesh-psk-file=" + psk}}
+	p := relay.Program{Kind: relay.Derper, Path: path, Args: []string{"-mesh-psk-file=" + psk}}
 	return relay.Start(p, relay.Options{KeyFile: keyFile})
 }
 
