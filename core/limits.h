@@ -32,6 +32,7 @@ enum {
     /* A queue of one packet is below its share for any number of destinations, so large packets for many of them could
      * take all memory all the same: each has to find so many times its size free. What is left is for small ones. */
     LIMIT_LONE_SHARE = 16,
+    LIMIT_LONE_SIZE = 2048,  // but for those that are small: they may take the rest
     LIMIT_QUEUE_AGE_S = 10,  // what has waited longer is of no use to anybody: the transport inside has sent it again
     LIMIT_URGENT_BYTES_MAX = 128 * 1024,  // PeerGone frames waiting for one connection: 256 small slots
     LIMIT_CHUNK_MAX = LIMIT_FRAME_SIZE_MAX + 5 * 22 + 27,  // the greatest frame in 5 records, and a KeyUpdate

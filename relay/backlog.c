@@ -59,6 +59,7 @@ void backlog_push(struct backlog *backlog, struct packet *packet) {
     flow->bytes += packet_cost(packet);
     backlog->bytes += packet_cost(packet);
     backlog->frame_bytes += packet->size;
+    if (packet->is_foreign) backlog->foreign_bytes += packet_cost(packet);
     backlog->count++;
 }
 
@@ -74,6 +75,7 @@ static struct packet *take_head(struct backlog *backlog, unsigned flow_idx) {
     }
     backlog->bytes -= packet_cost(packet);
     backlog->frame_bytes -= packet->size;
+    if (packet->is_foreign) backlog->foreign_bytes -= packet_cost(packet);
     backlog->count--;
     // nothing waits, nobody was kept waiting: who comes next finds all flows equal, as if all times were reset
     if (backlog->count == 0) backlog->virtual_now = backlog->virtual_end;

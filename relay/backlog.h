@@ -44,6 +44,7 @@ struct backlog_flow {
 struct backlog {
     size_t bytes;        // sum of packet_cost
     size_t frame_bytes;  // sum of packet->size
+    size_t foreign_bytes;  // of `bytes`, what lies in the memory of other workers
     uint32_t count;
     uint32_t arrivals;     // numbers packets; wraps
     uint32_t waiting;      // one bit per flow that holds packets

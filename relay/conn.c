@@ -25,7 +25,9 @@ static bool restore_stream(struct worker *w, struct conn *conn) {
     memcpy(s->header, v->stream_header, sizeof(s->header));
     if (s->phase == DERP_STREAM_FILLING) {
         conn->r.partial = worker_take_packet(w, DERP_HEADER_SIZE + derp_stream_length(s));
-        if (conn->r.partial == NULL || v->partial.size != s->have) return false;
+        if (conn->r.partial == NULL) return false;
+        w->partial_bytes += packet_cost(conn->r.partial);
+        if (v->partial.size != s->have) return false;
         memcpy(conn->r.partial->frame + DERP_HEADER_SIZE, v->partial.bytes, v->partial.size);
         derp_stream_rehome(s, conn->r.partial->frame + DERP_HEADER_SIZE);
     }
@@ -69,6 +71,7 @@ static bool restore(struct worker *w, struct conn *conn) {
 
 /* What has come in part will not be completed any more. */
 static void give_incomplete(struct worker *w, struct conn *conn) {
+    if (conn->r.partial) w->partial_bytes -= packet_cost(conn->r.partial);
     if (conn->r.partial) packet_give(&w->packets, conn->r.partial);
     if (conn->r.raw) packet_give(&w->packets, conn->r.raw);
     conn->r.partial = conn->r.raw = NULL;
@@ -81,6 +84,10 @@ static void give_packets(struct worker *w, struct conn *conn) {
     while ((packet = queue_pop(&conn->r.urgent)) != NULL) packet_give(&w->packets, packet);
     while ((packet = queue_pop(&conn->r.farewells)) != NULL) packet_give(&w->packets, packet);
     give_incomplete(w, conn);
+}
+
+bool conn_may_give_up(const struct worker *w, const struct conn *conn) {
+    return conn->r.raw == NULL || w->now_ns >= conn->r.holder_since_ns + NS_PER_S;
 }
 
 void conn_give_up_incomplete(struct worker *w, struct conn *conn) {

@@ -69,6 +69,7 @@ struct conn_runtime {
     struct conn *start_next;      // in the worker's list of those that have had their GO
     struct conn *dirty_next, *dirty_prev;  // in the worker's list of those that have something to send
     struct conn *holder_older, *holder_newer;  // in the worker's list of those that hold something incomplete
+    uint64_t holder_since_ns;
     struct packet *partial;       // where the stream collects an incomplete frame
     struct packet *sending;       // the chunk in flight, or the rest of it
     struct queue urgent;          // whole frames that go before all packets
@@ -134,6 +135,10 @@ void conn_make_dirty(struct worker *w, struct conn *conn);
 
 /* It will not be flushed: its memory goes. */
 void conn_make_clean(struct worker *w, struct conn *conn);
+
+/* What it holds incomplete may be taken from it: a frame always, a record only after a second, because that ends the
+ * connection, and a record that is under way will soon be whole. */
+bool conn_may_give_up(const struct worker *w, const struct conn *conn);
 
 /* Memory is short: gives up the incomplete frame it collects (the frame is lost, the connection is not), or ends the
  * connection that holds an incomplete record. */

@@ -54,6 +54,7 @@ static void on_send(struct worker *w, struct conn *conn, const struct derp_frame
 static struct packet *take_partial(struct worker *w, struct conn *conn, const struct derp_frame_view *frame) {
     struct packet *packet = conn->r.partial;
     conn->r.partial = NULL;
+    w->partial_bytes -= packet_cost(packet);
     worker_note_holder(w, conn);
     packet->size = DERP_HEADER_SIZE + frame->length;
     struct writer head = writer_of(packet->frame, DERP_HEADER_SIZE);
@@ -101,6 +102,7 @@ static void collect(struct worker *w, struct conn *conn, const struct derp_frame
     conn->r.partial = worker_take_packet(w, DERP_HEADER_SIZE + frame->length);
     worker_note_holder(w, conn);
     if (conn->r.partial) {
+        w->partial_bytes += packet_cost(conn->r.partial);
         derp_stream_give_space(&conn->r.stream, conn->r.partial->frame + DERP_HEADER_SIZE);
     } else {
         derp_stream_discard(&conn->r.stream);
@@ -181,7 +183,7 @@ static void open_record(struct worker *w, struct conn *conn, const uint8_t *byte
 static bool make_raw_room(struct worker *w, struct conn *conn, size_t size) {
     struct packet *old = conn->r.raw;
     if (old && packet_capacity(old) >= size) return true;
-    struct packet *packet = worker_take_packet(w, size);
+    struct packet *packet = worker_take_raw(w, size);
     if (packet == NULL) return false;
     if (old) {
         memcpy(packet->frame, old->frame, old->size);

@@ -42,21 +42,30 @@ static void send_rest(struct worker *w, struct conn *conn) {
 void conn_make_dirty(struct worker *w, struct conn *conn) {
     if (conn->r.is_dirty || conn->r.is_closing) return;
     conn->r.is_dirty = true;
-    conn->r.dirty_prev = NULL;
-    conn->r.dirty_next = w->dirty;
-    if (w->dirty) w->dirty->r.dirty_prev = conn;
-    w->dirty = conn;
+    conn->r.dirty_next = NULL;
+    conn->r.dirty_prev = w->dirty_last;
+    if (w->dirty_last) {
+        w->dirty_last->r.dirty_next = conn;
+    } else {
+        w->dirty = conn;
+    }
+    w->dirty_last = conn;
 }
 
 void conn_make_clean(struct worker *w, struct conn *conn) {
     if (!conn->r.is_dirty) return;
+    struct conn *next = conn->r.dirty_next, *prev = conn->r.dirty_prev;
+    CHECK((prev || w->dirty == conn) && (next || w->dirty_last == conn));
     conn->r.is_dirty = false;
-    if (conn->r.dirty_next) conn->r.dirty_next->r.dirty_prev = conn->r.dirty_prev;
-    if (conn->r.dirty_prev) {
-        conn->r.dirty_prev->r.dirty_next = conn->r.dirty_next;
+    if (next) {
+        next->r.dirty_prev = prev;
     } else {
-        CHECK(w->dirty == conn);
-        w->dirty = conn->r.dirty_next;
+        w->dirty_last = prev;
+    }
+    if (prev) {
+        prev->r.dirty_next = next;
+    } else {
+        w->dirty = next;
     }
 }
 
@@ -248,7 +257,9 @@ static struct packet *take_chunk(struct worker *w, const struct conn *conn) {
     size_t size = min_of(waiting, (size_t)(is_large ? LIMIT_CHUNK_MAX : LIMIT_CHUNK_SMALL));
     size_t first = next ? next->size : 0;
     size_t first_sealed = is_tls(conn) ? record_sealed_size(first) + RECORD_KEY_UPDATE_SIZE : first;
-    return worker_take_chunk(w, max_of(size, first_sealed), conn->r.was_short);
+    struct packet *chunk = worker_take_chunk(w, max_of(size, first_sealed), conn->r.was_short);
+    if (chunk || size <= LIMIT_CHUNK_SMALL) return chunk;
+    return worker_take_chunk(w, max_of((size_t)LIMIT_CHUNK_SMALL, first_sealed), conn->r.was_short);
 }
 
 void conn_flush(struct worker *w, struct conn *conn) {

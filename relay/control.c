@@ -163,6 +163,7 @@ uint64_t control_step(struct control *c, uint64_t now_ns) {
     CHECK(ring_reap(c->ring, &none, 1) == 0);  // no sockets here: a pass only swallows wake-ups
     bool is_drained = take_departures(c) && take_logins(c);
     watch_load(c, now_ns);
+    c->is_waiting = !is_drained;
     if (!is_drained) stat_add(&c->metrics->lane_retries, 1);
     while (!c->is_stopped && has_room(c) && lane_pop(c->links.from_main, &mail)) on_main(c, &mail);
     flush(c);
@@ -171,6 +172,7 @@ uint64_t control_step(struct control *c, uint64_t now_ns) {
 }
 
 bool control_may_sleep(struct control *c) {
+    if (c->is_waiting) return true;  // it asked for a pass in a millisecond
     for (uint32_t i = 0; i < c->links.workers_count; i++) {
         if (lane_has_mail(c->links.from_workers[i])) return false;
     }

@@ -42,6 +42,7 @@ struct control {
     uint64_t load_due_ns;    // when the workers' load is looked at next
     uint64_t load_seen_ns;   // and was looked at last
     uint64_t busy_seen_ns[LIMIT_WORKERS_MAX];
+    bool is_waiting;  // for room or readers: mail is left in the lanes on purpose
     bool is_stopped;
 };
 

@@ -25,7 +25,8 @@ static route find_route(struct worker *w, struct conn *from, const struct node_k
 
 /* The bucket refills by one each second and never holds more than LIMIT_NOT_HERE_BURST. */
 static bool take_not_here_token(struct worker *w, struct conn *from) {
-    uint64_t whole_seconds = (w->now_ns - from->v.not_here_refilled_ns) / NS_PER_S;
+    uint64_t since_ns = w->now_ns - min_of(w->now_ns, from->v.not_here_refilled_ns);  // the front's clock may be ahead
+    uint64_t whole_seconds = since_ns / NS_PER_S;
     if (whole_seconds > 0) {
         uint64_t tokens = from->v.not_here_tokens + whole_seconds;
         from->v.not_here_tokens = (uint32_t)min_of(tokens, (uint64_t)LIMIT_NOT_HERE_BURST);
@@ -85,7 +86,7 @@ static bool may_cross(struct worker *w, struct conn *from, uint32_t worker) {
 /* The destination lives with another worker. */
 static void hand_over(struct worker *w, struct conn *from, route where, const struct derp_send *send, bool is_disco,
                       struct packet *carrier) {
-    bool is_too_large = packet_cost_of(DERP_SEND_HEAD_SIZE + send->data_size) > worker_free_bytes(w) / LIMIT_LONE_SHARE;
+    bool is_too_large = peer_is_too_large(packet_cost_of(DERP_SEND_HEAD_SIZE + send->data_size), worker_free_bytes(w));
     if (is_too_large || !may_cross(w, from, route_worker(where))) {
         metrics_drop(w->metrics, is_too_large ? DROP_QUEUE_TAIL : DROP_LANE_FULL, is_disco, send->data_size);
         if (carrier) packet_give(&w->packets, carrier);
@@ -135,6 +136,7 @@ void forward_from_client(struct worker *w, struct conn *from, const struct derp_
 
 void forward_from_worker(struct worker *w, struct packet *packet) {
     const struct crossing_head *head = crossing_head_of(packet);
+    packet->is_foreign = true;
     struct peer *to = find_peer(w, head->where);
     if (unlikely(to == NULL)) {
         route now = directory_find(w->directory, &head->dst);

@@ -41,6 +41,7 @@ struct packet {
     uint8_t owner;     // the worker whose pool it is of
     uint8_t flow;      // of its source: backlog_flow_of
     bool is_disco;
+    bool is_foreign;   // of another worker's pool
     bool is_taken;
 };
 

@@ -109,11 +109,22 @@ void peer_note_activity(struct worker *w, struct peer *peer, struct conn *conn) 
 
 /* ---- packets ---- */
 
+bool peer_is_too_large(size_t cost, size_t left) { return cost > LIMIT_LONE_SIZE && cost > left / LIMIT_LONE_SHARE; }
+
 /* 2 MiB fit for one destination of an idle relay; under pressure nobody may hold more than what is left for all, so
  * that n hogs come to rest at 1/(n+1) of the memory each and the last share stays free. What is left counts where the
- * packet lies: in our own memory, or in that of the worker it came from. */
-static size_t bytes_left(const struct worker *w, const struct packet *newest) {
-    return newest->owner == w->idx ? worker_free_bytes(w) : crossing_free_bytes(&w->crossing, newest->owner);
+ * packet lies. When that is another worker's memory the newest goes, and not the oldest: that could be anybody's, and
+ * nothing would come free where it is short. */
+static bool is_refused(const struct worker *w, const struct peer *peer, const struct packet *packet) {
+    const struct backlog *backlog = &peer->backlog;
+    size_t cost = packet_cost(packet);
+    if (!packet->is_foreign) return backlog_is_empty(backlog) && peer_is_too_large(cost, worker_free_bytes(w));
+    size_t left = crossing_free_bytes(&w->crossing, packet->owner);
+    return peer_is_too_large(cost, left) || (backlog->foreign_bytes > 0 && backlog->foreign_bytes + cost > left);
+}
+
+static size_t queue_bytes_max(const struct worker *w, const struct packet *newest) {
+    return newest->is_foreign ? LIMIT_QUEUE_BYTES_MAX : min_of((size_t)LIMIT_QUEUE_BYTES_MAX, worker_free_bytes(w));
 }
 
 bool peer_drop_oldest(struct worker *w, struct peer *peer) {
@@ -137,12 +148,11 @@ void peer_enqueue(struct worker *w, struct peer *peer, struct packet *packet) {
         worker_drop(w, packet, reason_without_active(peer));
         return;
     }
-    size_t left = bytes_left(w, packet);
-    if (backlog_is_empty(&peer->backlog) && packet_cost(packet) > left / LIMIT_LONE_SHARE) {
+    if (is_refused(w, peer, packet)) {
         worker_drop(w, packet, DROP_QUEUE_TAIL);
         return;
     }
-    size_t bytes_max = min_of((size_t)LIMIT_QUEUE_BYTES_MAX, left);
+    size_t bytes_max = queue_bytes_max(w, packet);
     packet->enqueued_ns = w->now_ns;
     backlog_push(&peer->backlog, packet);
     struct packet *oldest;

@@ -51,6 +51,9 @@ struct conn *peer_conn(const struct peer *peer, uint64_t conn_id);
 /* The connection that gets the packets; NULL when there is none, or all are disabled. */
 struct conn *peer_active(const struct peer *peer);
 
+/* A packet of this cost is too large for what is left: only small ones get the rest. */
+bool peer_is_too_large(size_t cost, size_t left);
+
 /* Memory is short: the oldest packet of whoever has most waiting here goes. False when none waits. */
 bool peer_drop_oldest(struct worker *w, struct peer *peer);
 

@@ -4,6 +4,8 @@
 
 #include "core/check.h"
 
+enum { DRAWS = 8 };
+
 static size_t buckets_for(uint32_t links_max) { return power_of_two_above(links_max); }
 
 size_t senders_footprint(uint32_t links_max) {
@@ -19,6 +21,9 @@ void senders_init(struct senders *senders, struct arena *arena, uint32_t links_m
     senders->link_buckets = arena_take(arena, buckets_count * sizeof(struct sender_link *));
     struct sender_source *sources = arena_take(arena, links_max * sizeof(*sources));
     struct sender_link *links = arena_take(arena, links_max * sizeof(*links));
+    senders->all_links = links;
+    senders->links_max = links_max;
+    senders->draw = rng_u64(rng);
     rng_bytes(rng, senders->hash_secret, sizeof(senders->hash_secret));
     for (uint32_t i = links_max; i-- > 0;) {
         sources[i].hash_next = senders->free_sources;
@@ -94,6 +99,7 @@ static void link_insert(struct senders *senders, uint64_t hash, struct sender_so
     source->links = link;
     if (holder->links) holder->links->holder_prev = link;
     holder->links = link;
+    holder->links_count++;
 }
 
 static void unlink_from_lists(struct sender_link *link) {
@@ -119,19 +125,30 @@ static void link_remove(struct senders *senders, struct sender_link *link) {
     *at = link->hash_next;
     unlink_from_lists(link);
     if (holder->has_last && key_equal(&holder->last, &source->key)) holder->has_last = false;
+    holder->links_count--;
     link->hash_next = senders->free_links;
     senders->free_links = link;
     if (source->links == NULL) free_source(senders, source);
+}
+
+/* All pairs are in use, so any that is drawn is one. */
+static void make_room(struct senders *senders, const struct sender_holder *holder) {
+    struct sender_link *fattest = NULL;
+    for (int draw = 0; draw < DRAWS; draw++) {
+        senders->draw = senders->draw * 6364136223846793005ull + 1442695040888963407ull;
+        struct sender_link *link = &senders->all_links[(senders->draw >> 32) % senders->links_max];
+        if (fattest == NULL || link->holder->links_count > fattest->holder->links_count) fattest = link;
+    }
+    senders->forgotten++;
+    if (fattest->holder->links_count > holder->links_count) link_remove(senders, fattest);
 }
 
 bool senders_note(struct senders *senders, struct sender_holder *holder, const struct node_key *source_key) {
     if (holder->has_last && key_equal(&holder->last, source_key)) return false;
     uint64_t hash = hash_source(senders, source_key);
     bool is_new = find_link(senders, hash, holder, source_key) == NULL;
-    if (is_new && senders->free_links == NULL) {
-        senders->forgotten++;
-        return false;
-    }
+    if (is_new && senders->free_links == NULL) make_room(senders, holder);
+    if (is_new && senders->free_links == NULL) return false;
     if (is_new) {
         struct sender_source *source = find_source(senders, hash, source_key);
         if (source == NULL) source = make_source(senders, hash, source_key);

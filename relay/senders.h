@@ -10,8 +10,10 @@
  * The race with departures is closed by order: the worker records the pair first and reads the directory afterwards; if
  * the source is not there any more it is told at once (relay/conn.c). Control un-publishes before it mails GONE.
  *
- * Bounded: when no pair is free the new one is not kept, which is counted in `forgotten`, and that receiver will not
- * hear of that departure, as if it had been told already (clients also notice by silence).
+ * Bounded: when no pair is free one is taken from a holder that has many: the one with most among a few drawn at
+ * random, so that nobody can use up what all share. If those have no more than the new one's holder, the new one is not kept.
+ * Either is counted in `forgotten`, and that receiver will not hear of that departure, as if it had been told already
+ * (clients also notice by silence).
  * Threads: thread-local to a worker. Memory: worker's arena. Nothing is told twice: telling forgets.
  */
 #pragma once
@@ -38,6 +40,7 @@ struct sender_source {
 /* Embedded in a connection. */
 struct sender_holder {
     struct sender_link *links;
+    uint32_t links_count;
     struct node_key last;  // the source seen last: repeats cost one comparison
     bool has_last;
     uint32_t salt;  // makes the pair's hash differ between holders
@@ -49,6 +52,9 @@ struct senders {
     size_t bucket_mask;
     struct sender_source *free_sources;
     struct sender_link *free_links;
+    struct sender_link *all_links;
+    uint32_t links_max;
+    uint64_t draw;  // state of a small generator, begun with a secret
     uint8_t hash_secret[16];
     uint32_t salt_next;
     uint64_t forgotten;

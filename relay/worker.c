@@ -62,10 +62,13 @@ uint64_t worker_source_hash(const struct worker *w, const struct node_key *key) 
     return hash;
 }
 
-size_t worker_free_bytes(const struct worker *w) {
+/* Without what incomplete frames hold. */
+static size_t unreserved_bytes(const struct worker *w) {
     size_t free_bytes = packet_pool_free_bytes(&w->packets), reserved = w->chunk_bytes_max - w->chunk_bytes;
     return free_bytes > reserved ? free_bytes - reserved : 0;
 }
+
+size_t worker_free_bytes(const struct worker *w) { return unreserved_bytes(w) + w->partial_bytes; }
 
 bool worker_is_short(const struct worker *w) {
     return worker_free_bytes(w) < w->packets.pages_count * PACKET_PAGE_SIZE / SHORT_SHARE;
@@ -83,6 +86,7 @@ static void holder_remove(struct worker *w, struct conn *conn) {
 
 static void holder_add(struct worker *w, struct conn *conn) {
     conn->r.is_holder = true;
+    conn->r.holder_since_ns = w->now_ns;
     conn->r.holder_older = w->holder_newest;
     if (w->holder_newest) w->holder_newest->r.holder_newer = conn;
     w->holder_newest = conn;
@@ -101,7 +105,7 @@ void worker_note_holder(struct worker *w, struct conn *conn) {
 
 static struct packet *take_unreserved(struct worker *w, size_t size) {
     struct packet *packet = packet_take_open(&w->packets, size);
-    return packet == NULL && worker_free_bytes(w) > 0 ? packet_take(&w->packets, size) : packet;
+    return packet == NULL && unreserved_bytes(w) > 0 ? packet_take(&w->packets, size) : packet;
 }
 
 /* Who sends the beginning of something and never the end holds memory for nothing, as long as nobody else needs it. */
@@ -113,11 +117,18 @@ struct packet *worker_take_packet(struct worker *w, size_t size) {
     struct conn *holder = w->holder_oldest;
     for (int tries = 0; packet == NULL && holder && tries < GIVE_UP_MAX; tries++) {
         struct conn *next = holder->r.holder_newer;
-        if (holder != w->current) conn_give_up_incomplete(w, holder);
+        if (holder != w->current && conn_may_give_up(w, holder)) conn_give_up_incomplete(w, holder);
         holder = next;
         packet = take_unreserved(w, size);
     }
     return packet;
+}
+
+struct packet *worker_take_raw(struct worker *w, size_t size) {
+    struct packet *packet = worker_take_packet(w, size);
+    size_t reserve = w->chunk_bytes_max / CHUNK_EIGHTHS / 2;  // half an eighth, which slow receivers' chunks do not get
+    if (packet || packet_pool_free_bytes(&w->packets) < reserve) return packet;
+    return packet_take(&w->packets, size);
 }
 
 struct packet *worker_take_chunk(struct worker *w, size_t size, bool is_slow) {
@@ -304,7 +315,7 @@ static void phase_timers(struct worker *w) {
 /* Connections that found no chunk stay dirty and are tried again in the next pass. */
 static void phase_flush(struct worker *w) {
     struct conn *conn = w->dirty;
-    w->dirty = NULL;
+    w->dirty = w->dirty_last = NULL;
     while (conn) {
         struct conn *next = conn->r.dirty_next;
         conn->r.is_dirty = false;

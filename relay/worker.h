@@ -75,6 +75,7 @@ struct worker {
     struct packet_pool packets;
     size_t chunk_bytes;      // in output chunks
     size_t chunk_bytes_max;  // what they may have, and nobody else gets
+    size_t partial_bytes;    // where incomplete frames are collected: given up when packets need the room
     struct pool conns;
     struct peer *peers;
     uint32_t peers_count;
@@ -83,7 +84,7 @@ struct worker {
     struct node_key gone[WORKER_GONE_MAX];  // have left the region: to be told behind what has crossed before
     uint32_t gone_count;
     struct conn *to_start;  // GO has come; started after the mail, so that starting may itself ask for mail
-    struct conn *dirty;
+    struct conn *dirty, *dirty_last;  // first in, first out: who found no chunk is tried first
     struct conn *holder_oldest;  // connections with an incomplete frame or record: the first to go when memory is short
     struct conn *holder_newest;
     struct conn *current;  // whose bytes are handled or sealed now: must not be ended by a need for memory
@@ -136,8 +137,12 @@ void worker_drop(struct worker *w, struct packet *packet, enum drop_reason reaso
 /* Less than an eighth of the memory is left for queues: who holds some for long has to give it up. */
 bool worker_is_short(const struct worker *w);
 
-/* Bytes that queues may still take: what is free and not reserved for chunks. */
+/* Bytes that queues may still take: what is free and not reserved for chunks, and what incomplete frames hold. */
 size_t worker_free_bytes(const struct worker *w);
+
+/* Memory for the incomplete record of a live connection, which must not end because others have used up theirs: also
+ * from what is reserved for chunks, down to half an eighth of all. */
+must_use struct packet *worker_take_raw(struct worker *w, size_t size);
 
 /* `conn` holds something incomplete, or no longer does; called after each change. */
 void worker_note_holder(struct worker *w, struct conn *conn);

@@ -91,3 +91,37 @@ func TestHostileManySlowReceivers(t *testing.T) {
 	reading.Wait()
 	exchange(t, a, b, -2)
 }
+
+// TestHostilePartialFrames: idle clients that have sent the beginning of the
+// largest frame hold memory only as long as nobody needs it.
+func TestHostilePartialFrames(t *testing.T) {
+	const idlers = 150 // 10 MB, if each kept its own
+	var args []string
+	if program.Kind == relay.Ringrelay {
+		args = []string{"-packet-memory", "8m"}
+	}
+	s := privateServer(t, relay.Options{Args: args})
+	a, b := connect(t, s), connect(t, s)
+	beginning := wire.SendPacket(b.pub, make([]byte, 65000))[:45]
+	for range idlers {
+		p := login(t, s)
+		p.mustSend(t, beginning)
+	}
+	eventually(t, func() string {
+		if n := varz(t, s)[metricConnections]; n != idlers+2 {
+			return "not all have logged in"
+		}
+		return ""
+	})
+	for n := range 300 {
+		exchange(t, a, b, n)
+	}
+	if program.Kind == relay.Ringrelay {
+		v := varz(t, s)
+		for _, reason := range []string{"pool_empty", "queue_tail", "queue_head"} {
+			if lost := v[`derp_packets_dropped{reason="`+reason+`",kind="other"}`]; lost != 0 {
+				t.Errorf("%v packets were dropped as %s", lost, reason)
+			}
+		}
+	}
+}

@@ -149,20 +149,35 @@ static void test_a_holder_that_closes_leaves_nothing(void **state) {
 
 static void test_exhaustion_is_counted_and_passes(void **state) {
     (void)state;
-    struct fixture *f = make(3, 6);
-    assert_true(note(f, 0, 1) && note(f, 1, 1) && note(f, 0, 2));
-    assert_false(note(f, 1, 2));
+    struct fixture *f = make(2, 6);
+    assert_true(note(f, 0, 1) && note(f, 1, 1));
+    assert_false(note(f, 1, 2));  // nobody has more than it
     assert_int_equal(f->senders.forgotten, 1);
     assert_false(note(f, 1, 2));  // not kept, so it is tried, and counted, again
     assert_int_equal(f->senders.forgotten, 2);
     assert_false(note(f, 0, 1));  // what is there needs no room
     assert_false(note(f, 1, 1));
     assert_int_equal(f->senders.forgotten, 2);
-    assert_ptr_equal(take_holder(f, 2), &f->holders[0]);
     assert_null(take_holder(f, 2));  // holder 1 will not hear of it
+    assert_ptr_equal(take_holder(f, 1), &f->holders[1]);
     assert_true(note(f, 1, 2));  // there is room again
     assert_int_equal(f->senders.forgotten, 2);
     assert_ptr_equal(take_holder(f, 2), &f->holders[1]);
+    arena_fini(&f->arena);
+}
+
+/* One who has taken all pairs cannot keep others from theirs. */
+static void test_who_has_most_gives_way(void **state) {
+    (void)state;
+    struct fixture *f = make(SOURCES, 7);
+    for (size_t source = 0; source < SOURCES; source++) assert_true(note(f, 0, source));
+    for (size_t holder = 1; holder <= 5; holder++) assert_true(note(f, holder, 3));
+    assert_int_equal(f->senders.forgotten, 5);
+    assert_int_equal(f->holders[0].links_count, SOURCES - 5);
+    for (size_t holder = 1; holder <= 5; holder++) {
+        assert_int_equal(f->holders[holder].links_count, 1);
+        assert_false(note(f, holder, 3));  // it is there
+    }
     arena_fini(&f->arena);
 }
 
@@ -185,13 +200,42 @@ static void test_salts_spread_holders(void **state) {
 
 /* ---- against the matrix ---- */
 
+static bool is_linked(const struct fixture *f, size_t holder, size_t source) {
+    struct node_key key = key_of(source);
+    for (const struct sender_link *link = f->holders[holder].links; link; link = link->holder_next) {
+        if (key_equal(&link->source->key, &key)) return true;
+    }
+    return false;
+}
+
+/* Without room either a pair of somebody who has more went, one, or the new one was not kept. */
+static void model_note_full(struct fixture *f, size_t holder, size_t source) {
+    uint32_t had = f->holders[holder].links_count;
+    bool is_kept = note(f, holder, source);
+    size_t gone = 0;
+    f->forgotten++;
+    f->has[holder][source] = is_kept;
+    for (size_t i = 0; i < HOLDERS; i++) {
+        for (size_t k = 0; k < SOURCES; k++) {
+            if (is_linked(f, i, k) == f->has[i][k]) continue;
+            assert_true(f->has[i][k]);
+            assert_true(f->holders[i].links_count >= had);  // it had one more
+            f->has[i][k] = false;
+            gone++;
+        }
+    }
+    assert_int_equal(gone, is_kept);
+}
+
 static void model_note(struct fixture *f, size_t links_max, size_t holder, size_t source) {
-    bool is_known = f->has[holder][source], has_room = f->pairs < links_max;
-    assert_int_equal(note(f, holder, source), !is_known && has_room);
-    if (is_known) return;
-    if (!has_room) f->forgotten++;
-    f->has[holder][source] = has_room;
-    f->pairs += has_room;
+    bool is_known = f->has[holder][source];
+    if (!is_known && f->pairs == links_max) {
+        model_note_full(f, holder, source);
+        return;
+    }
+    assert_int_equal(note(f, holder, source), !is_known);
+    f->has[holder][source] = true;
+    f->pairs += !is_known;
 }
 
 static void model_forget(struct fixture *f, size_t holder, size_t source) {
@@ -273,6 +317,7 @@ int main(void) {
         cmocka_unit_test(test_forgetting_what_is_not_there_is_fine),
         cmocka_unit_test(test_a_holder_that_closes_leaves_nothing),
         cmocka_unit_test(test_exhaustion_is_counted_and_passes),
+        cmocka_unit_test(test_who_has_most_gives_way),
         cmocka_unit_test(test_salts_spread_holders),
         cmocka_unit_test(test_like_a_matrix),
     };
