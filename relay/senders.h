@@ -11,9 +11,9 @@
  * the source is not there any more it is told at once (relay/conn.c). Control un-publishes before it mails GONE.
  *
  * Bounded: when no pair is free one is taken from a holder that has many: the one with most among a few drawn at
- * random, so that nobody can use up what all share. If those have no more than the new one's holder, the new one is not kept.
- * Either is counted in `forgotten`, and that receiver will not hear of that departure, as if it had been told already
- * (clients also notice by silence).
+ * random, so that nobody can use up what all share. If those have no more than the new one's holder, the new one is not
+ * kept. Either is counted in `forgotten`, and that receiver will not hear of that departure, as if it had been told
+ * already (clients also notice by silence).
  * Threads: thread-local to a worker. Memory: worker's arena. Nothing is told twice: telling forgets.
  */
 #pragma once
