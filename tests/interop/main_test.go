@@ -94,10 +94,16 @@ func chooseProgram() (relay.Program, error) {
 // must stop properly, at the end of the test.
 func privateServer(t *testing.T, o relay.Options) *relay.Server {
 	t.Helper()
+	return privateServerOf(t, program, o)
+}
+
+// privateServerOf is an instance of a given program.
+func privateServerOf(t *testing.T, p relay.Program, o relay.Options) *relay.Server {
+	t.Helper()
 	if o.KeyFile == "" {
 		o.KeyFile = filepath.Join(t.TempDir(), "derper.key")
 	}
-	s, err := relay.Start(program, o)
+	s, err := relay.Start(p, o)
 	if err != nil {
 		t.Fatalf("starting a private server: %v", err)
 	}

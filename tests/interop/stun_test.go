@@ -27,11 +27,17 @@ var (
 // and returns it with the port.
 func stunServer(t *testing.T, host string) (*relay.Server, int) {
 	t.Helper()
+	return withSTUN(t, relay.Options{Host: host})
+}
+
+func withSTUN(t *testing.T, o relay.Options) (*relay.Server, int) {
+	t.Helper()
 	line, port := ringrelaySTUN, "0"
 	if program.Kind == relay.Derper {
 		line, port = derperSTUN, freeUDPPort(t)
 	}
-	s := privateServer(t, relay.Options{Host: host, Args: []string{"-stun=true", "-stun-port", port}})
+	o.Args = append(o.Args, "-stun=true", "-stun-port", port)
+	s := privateServer(t, o)
 	m := line.FindStringSubmatch(s.Log())
 	if m == nil {
 		t.Fatalf("the log does not say where STUN is:\n%s", s.Log())

@@ -29,6 +29,9 @@ const (
 	RSAPKCS8             // 2048 bits, PKCS#8
 )
 
+// Monitoring of certificates finds fault with less than a week.
+const usualLife = 30 * 24 * time.Hour
+
 // Authority is a root and an intermediate.
 type Authority struct {
 	Roots        *x509.CertPool
@@ -67,12 +70,18 @@ func (a *Authority) RootPEM() []byte { return certPEM(a.Root) }
 
 // Issue makes a leaf for these DNS names and IP addresses.
 func (a *Authority) Issue(form Form, names ...string) (*Leaf, error) {
+	return a.IssueFor(usualLife, form, names...)
+}
+
+// IssueFor makes a leaf that expires after life.
+func (a *Authority) IssueFor(life time.Duration, form Form, names ...string) (*Leaf, error) {
 	key, block, err := newKey(form)
 	if err != nil {
 		return nil, err
 	}
 	template := &x509.Certificate{
 		Subject:     pkix.Name{CommonName: "test leaf"},
+		NotAfter:    time.Now().Add(life),
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
@@ -138,6 +147,7 @@ func newKey(form Form) (crypto.Signer, *pem.Block, error) {
 func authority(name string) *x509.Certificate {
 	return &x509.Certificate{
 		Subject:               pkix.Name{CommonName: name},
+		NotAfter:              time.Now().Add(usualLife),
 		KeyUsage:              x509.KeyUsageCertSign,
 		BasicConstraintsValid: true,
 		IsCA:                  true,
@@ -152,7 +162,6 @@ func sign(template, parent *x509.Certificate, pub crypto.PublicKey, key crypto.S
 	}
 	template.SerialNumber = serial
 	template.NotBefore = time.Now().Add(-time.Hour)
-	template.NotAfter = time.Now().Add(24 * time.Hour)
 	if parent == nil {
 		parent = template
 	}
