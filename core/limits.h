@@ -35,7 +35,8 @@ enum {
     LIMIT_LONE_SIZE = 2048,  // but for those that are small: they may take the rest
     LIMIT_QUEUE_AGE_S = 10,  // what has waited longer is of no use to anybody: the transport inside has sent it again
     LIMIT_URGENT_BYTES_MAX = 128 * 1024,  // PeerGone frames waiting for one connection: 256 small slots
-    LIMIT_CHUNK_MAX = LIMIT_FRAME_SIZE_MAX + 5 * 22 + 27,  // the greatest frame in 5 records, and a KeyUpdate
+    /* The greatest frame in 5 records; as 3 WebSocket messages, each with a head and, at worst, a KeyUpdate. */
+    LIMIT_CHUNK_MAX = LIMIT_FRAME_SIZE_MAX + 5 * 22 + 3 * (4 + 27),
     LIMIT_CHUNK_SMALL = 16 * 1024,  // one gathered send; past 16 KiB gathering gains little
     LIMIT_READ_HEAVY = 8 * 1024,  // received in one pass: above it a connection is one of those who send much
     LIMIT_NOTSENT_LOWAT = 128 * 1024,  // bytes the kernel may hoard unsent per socket

@@ -140,20 +140,31 @@ const struct http_view *http_header_find(const struct http_headers *headers, con
     return idx < headers->count ? &headers->items[idx].value : NULL;
 }
 
-static bool list_has_token(struct http_view list, const char *token) {
+static bool list_find_token(struct http_view list, const char *token, struct http_view *found) {
     for (;;) {
         size_t comma = view_index(list, ',');
-        if (http_view_is_nocase(trim((struct http_view){.at = list.at, .size = comma}), token)) return true;
+        *found = trim((struct http_view){.at = list.at, .size = comma});
+        if (http_view_is_nocase(*found, token)) return true;
         if (comma == list.size) return false;
         list = view_from(list, comma + 1);
     }
 }
 
-bool http_header_has_token(const struct http_headers *headers, const char *name, const char *token) {
+bool http_header_find_token(const struct http_headers *headers, const char *name, const char *token,
+                            struct http_view *found) {
+    struct http_view item;
     size_t idx = next_header(headers, 0, name);
-    for (; idx < headers->count; idx = next_header(headers, idx + 1, name))
-        if (list_has_token(headers->items[idx].value, token)) return true;
+    for (; idx < headers->count; idx = next_header(headers, idx + 1, name)) {
+        if (!list_find_token(headers->items[idx].value, token, &item)) continue;
+        *found = item;
+        return true;
+    }
     return false;
+}
+
+bool http_header_has_token(const struct http_headers *headers, const char *name, const char *token) {
+    struct http_view found;
+    return http_header_find_token(headers, name, token, &found);
 }
 
 /* ---- requests ---- */

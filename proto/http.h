@@ -93,6 +93,10 @@ const struct http_view *http_header_find(const struct http_headers *headers, con
 /* Does `token` occur in the comma-separated lists of all headers of this name? Without case. */
 bool http_header_has_token(const struct http_headers *headers, const char *name, const char *token);
 
+/* The same, and how the client has written it; without one *found stays as it is. */
+bool http_header_find_token(const struct http_headers *headers, const char *name, const char *token,
+                            struct http_view *found);
+
 enum http_upgrade {
     HTTP_UPGRADE_NONE,       // 426
     HTTP_UPGRADE_DERP,       // DERP frames follow

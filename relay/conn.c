@@ -56,9 +56,16 @@ static bool restore_record(struct conn *conn) {
     return record_rederive(&conn->r.record);
 }
 
+/* One that is broken or closed is not handed over. */
+static bool restore_websocket(struct conn *conn) {
+    if (!conn->v.is_websocket) return true;
+    conn_value_to_websocket(&conn->v, &conn->r.websocket);
+    return websocket_is_valid(&conn->r.websocket) && conn->r.websocket.phase < WEBSOCKET_IS_CLOSED;
+}
+
 static bool restore(struct worker *w, struct conn *conn) {
     struct packet *urgent = NULL;
-    if (!restore_record(conn) || !restore_stream(w, conn) ||
+    if (!restore_record(conn) || !restore_websocket(conn) || !restore_stream(w, conn) ||
         !restore_packet(w, &conn->v.unsent, take_unsent, &conn->r.sending) ||
         !restore_packet(w, &conn->v.urgent, worker_take_packet, &urgent)) {
         return false;
@@ -140,17 +147,19 @@ static void give_parcel_back(struct worker *w, struct conn *conn) {
 
 /* ---- leaving ---- */
 
-/* TLS says goodbye, unless the socket has failed, the other side has been rude, or a send is in flight already. */
+/* TLS and WebSocket say goodbye, unless the socket has failed, the other side has been rude, or a send is in flight
+ * already. */
 static bool may_say_why(const struct conn *conn, enum close_reason reason) {
     bool is_broken = reason == CLOSE_RECEIVE_ERROR || reason == CLOSE_SEND_ERROR || reason == CLOSE_WRITE_TIMEOUT ||
                      reason == CLOSE_TLS_ALERT;
-    return conn->v.transport == TRANSPORT_TLS && !is_broken && !conn->r.is_sealing_broken && conn->r.sending == NULL;
+    bool has_words = conn->v.transport == TRANSPORT_TLS || conn->v.is_websocket;
+    return has_words && !is_broken && !conn->r.is_sealing_broken && conn->r.sending == NULL;
 }
 
 void conn_close(struct worker *w, struct conn *conn, enum close_reason reason) {
     if (conn->r.is_closing) return;
     conn->r.is_closing = true;
-    stat_add(&w->metrics->closes[reason], 1);
+    stat_add(&w->metrics->closes[conn->r.ending ? conn->r.ending_reason : reason], 1);
     if (reason == CLOSE_WRITE_TIMEOUT) stat_add(&w->metrics->write_timeouts, 1);
     wheel_disarm(&w->wheel, &conn->r.keepalive_timer);
     wheel_disarm(&w->wheel, &conn->r.write_timer);
@@ -158,7 +167,7 @@ void conn_close(struct worker *w, struct conn *conn, enum close_reason reason) {
     sender_holder_fini(&w->senders, &conn->r.senders);
     give_parcel_back(w, conn);
     give_incomplete(w, conn);
-    if (may_say_why(conn, reason)) conn_send_alert(w, conn, conn->r.close_alert);
+    if (may_say_why(conn, reason)) conn_say_goodbye(w, conn);
     /* A peer that does not read would keep our unsent bytes in the kernel; a polite one gets a FIN. */
     ring_close_socket(w->ring, &conn->r.socket, reason == CLOSE_WRITE_TIMEOUT);
 }
@@ -168,7 +177,7 @@ static void on_closed(struct worker *w, struct conn *conn) {
     struct peer *peer = conn->r.peer;
     struct mail left = {.kind = MAIL_LEFT, .where = peer->where, .conn_id = conn->v.conn_id, .key = peer->key};
     conn_make_clean(w, conn);  // it may have found no chunk when it was flushed
-    peer_leave(w, peer, conn);
+    if (!conn->r.ending) peer_leave(w, peer, conn);
     give_packets(w, conn);
     stat_sub(&w->metrics->connections, 1);
     if (conn->v.transport == TRANSPORT_TLS) stat_sub(&w->metrics->tls_active, 1);
@@ -185,6 +194,7 @@ void conn_start(struct worker *w, struct conn *conn) {
     if (conn->v.is_started || conn->r.is_closing) return;
     conn->v.is_started = true;
     wheel_arm(&w->wheel, &conn->r.keepalive_timer, conn->v.keepalive_due_ns);
+    rtt_note_start(w, conn);
     conn_make_dirty(w, conn);
     conn_on_plain(w, conn, conn->v.opened.bytes, conn->v.opened.size, NULL);
     if (!conn->r.is_closing) conn_on_bytes(w, conn, conn->v.unopened.bytes, conn->v.unopened.size);

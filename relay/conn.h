@@ -19,7 +19,13 @@
  *
  * The way in: a frame that lies whole in the receive buffer is handled there; the copy into its slot is the only one.
  * A frame that straddles buffers is collected in a slot of its own and becomes the packet as it is. With TLS a record
- * is opened into a slot, and a frame that is alone in it is that slot: no further copy.
+ * is opened into a slot, and a frame that is alone in it is that slot: no further copy. A WebSocket's frames are
+ * unmasked where they lie, behind the record layer, so that the same is true of a message that is alone in its record.
+ *
+ * A WebSocket that breaks a rule, or DERP's, is told so: what it sends is thrown away from then on, the close frame
+ * goes out behind the send in flight, and its own close frame, or the end of the stream, is waited for, two seconds at
+ * most; a quarter of one when its frames can not be read any more. It has left its peer by then: packets go to another
+ * connection of the key, or are dropped, as if it were closed already.
  *
  * Threads: thread-local to a worker. Memory: the worker's pool; packets of the worker's packet pool.
  * Errors: every one ends in conn_close with a reason; the peer of a hostile connection notices nothing else.
@@ -30,6 +36,7 @@
 #include "core/ring.h"
 #include "core/wheel.h"
 #include "proto/derp_stream.h"
+#include "proto/websocket.h"
 #include "relay/conn_value.h"
 #include "relay/directory.h"
 #include "relay/duplicates.h"
@@ -61,10 +68,17 @@ enum conn_reading {
     READING_WAITING,  // not at all until read_timer: the rate, or another worker that is behind
 };
 
+/* A WebSocket ends with words (conn_websocket.c). Who is ending is not handed over. */
+enum conn_ending {
+    ENDING_NOT,
+    ENDING_OWED,  // a close frame is to go out, behind the send in flight
+    ENDING_SAID,  // it is on its way, or the client's is waited for
+};
+
 /* What a hand-over does not carry. */
 struct conn_runtime {
     struct ring_socket socket;
-    struct peer *peer;            // NULL: closing
+    struct peer *peer;
     struct duplicate duplicate;   // among the connections of the key
     struct conn *start_next;      // in the worker's list of those that have had their GO
     struct conn *dirty_next, *dirty_prev;  // in the worker's list of those that have something to send
@@ -75,8 +89,9 @@ struct conn_runtime {
     struct queue urgent;          // whole frames that go before all packets
     struct queue farewells;  // PeerGone frames: ->arrival is the backlog's then, ->relayed[0] the flows of the key
     struct derp_stream stream;
-    struct record record;  // TLS: keys and the live state of v.record_*
-    struct packet *raw;  // TLS: a record that has come in part
+    struct record record;         // TLS: keys and the live state of v.record_*
+    struct websocket websocket;   // v.is_websocket: the live state of v.websocket_*
+    struct packet *raw;           // TLS: a record that has come in part
     struct sender_holder senders;
     struct wheel_timer keepalive_timer;
     struct wheel_timer write_timer;
@@ -101,6 +116,9 @@ struct conn_runtime {
     bool is_closing;
     bool is_sealing_broken;  // nothing may be sealed any more, not even an alert
     uint8_t close_alert;  // TLS: what to say when closing, enum record_alert
+    uint8_t ending;         // enum conn_ending
+    uint8_t ending_reason;  // enum close_reason
+    uint16_t ending_code;   // enum websocket_code
 };
 
 struct conn {
@@ -149,6 +167,10 @@ void conn_flush(struct worker *w, struct conn *conn);
 
 /* Ends the connection; calling it again changes nothing. The object lives until RING_CLOSED. */
 void conn_close(struct worker *w, struct conn *conn, enum close_reason reason);
+
+/* The same, but a WebSocket ends with `code` and its close handshake, as soon as the send in flight is done. Packets of
+ * its key go elsewhere from here on. */
+void conn_end(struct worker *w, struct conn *conn, enum close_reason reason, uint16_t code);
 
 /* Sends PeerGone(NotHere) to this connection, after what is urgent already; dropped when too much is. */
 void conn_send_not_here(struct worker *w, struct conn *conn, const struct node_key *key);

@@ -128,7 +128,7 @@ static void charge(const struct worker *w, struct conn *conn, const struct derp_
 void conn_on_plain(struct worker *w, struct conn *conn, const uint8_t *bytes, size_t size, struct packet **whole) {
     struct reader in = reader_of(bytes, size);
     struct derp_frame_view frame;
-    while (!conn->r.is_closing) {
+    while (!conn->r.is_closing && !conn->r.ending) {
         enum derp_stream_event event = derp_stream_next(&conn->r.stream, &in, &frame);
         switch (event) {
             case DERP_STREAM_NEED_INPUT: return;
@@ -145,7 +145,7 @@ void conn_on_plain(struct worker *w, struct conn *conn, const uint8_t *bytes, si
                 charge(w, conn, &frame);
                 on_discarded(w, conn, &frame);
                 break;
-            case DERP_STREAM_BAD: conn_close(w, conn, reason_of(frame.verdict)); break;
+            case DERP_STREAM_BAD: conn_end(w, conn, reason_of(frame.verdict), WEBSOCKET_NORMAL); break;
         }
     }
 }
@@ -168,7 +168,7 @@ static void open_record(struct worker *w, struct conn *conn, const uint8_t *byte
     stat_add(&w->metrics->records_opened, 1);
     if (packet) packet->size = (uint32_t)plain_size;
     switch (opened) {
-        case RECORD_DATA: conn_on_plain(w, conn, plain, plain_size, packet ? &packet : NULL); break;
+        case RECORD_DATA: conn_on_stream(w, conn, plain, plain_size, packet ? &packet : NULL); break;
         case RECORD_HANDLED: break;
         case RECORD_CLOSED: conn_close(w, conn, CLOSE_EOF); break;
         case RECORD_ALERTED: conn_close(w, conn, CLOSE_TLS_ALERT); break;
@@ -257,7 +257,7 @@ static void on_records(struct worker *w, struct conn *conn, struct reader *in) {
 void conn_on_bytes(struct worker *w, struct conn *conn, const uint8_t *bytes, size_t size) {
     struct reader in = reader_of(bytes, size);
     if (conn->v.transport == TRANSPORT_PLAIN) {
-        conn_on_plain(w, conn, bytes, size, NULL);
+        conn_on_stream(w, conn, bytes, size, NULL);
     } else {
         on_records(w, conn, &in);
     }

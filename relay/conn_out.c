@@ -15,6 +15,10 @@ static void arm_write_timer(struct worker *w, struct conn *conn) {
 }
 
 void conn_on_write_timer(struct worker *w, struct conn *conn) {
+    if (conn_is_lingering(conn)) {
+        conn_close(w, conn, CLOSE_EOF);
+        return;
+    }
     int64_t now_left = ring_unacknowledged(conn->r.socket.fd);
     if (now_left >= 0 && now_left < conn->r.unacknowledged) {
         conn->v.write_deadline_ns = w->now_ns + w->write_timeout_ns;
@@ -81,13 +85,31 @@ static const struct backlog *backlog_of(const struct conn *conn) {
     return is_active(conn) ? &conn->r.peer->backlog : &none;
 }
 
+/* Bytes that `size` bytes of frames become, heads of messages included. */
+static size_t wire_size(const struct conn *conn, size_t size) {
+    return conn->v.is_websocket ? size + websocket_heads_size(size) : size;
+}
+
+/* Then heads cost no record, and record_room_needed of the sum is right for the parts. */
+_Static_assert((int)WEBSOCKET_MESSAGE_MAX + (int)WEBSOCKET_MESSAGE_HEAD_MAX == 2 * (int)RECORD_PLAIN_MAX,
+               "a message that is full is two full records");
+
+/* Each message is sealed by itself, and may have to change the key. */
+static size_t updates_size(const struct conn *conn, size_t size) {
+    size_t messages = conn->v.is_websocket ? websocket_messages(size) : 1;
+    return messages * RECORD_KEY_UPDATE_SIZE;
+}
+
 static bool fits(const struct conn *conn, const struct writer *room, size_t size) {
-    return (is_tls(conn) ? record_room_needed(&conn->r.record, size) : size) <= writer_left(room);
+    size_t wire = wire_size(conn, size);
+    if (!is_tls(conn)) return wire <= writer_left(room);
+    size_t more_updates = updates_size(conn, max_of(size, (size_t)1)) - RECORD_KEY_UPDATE_SIZE;
+    return record_room_needed(&conn->r.record, wire) + more_updates <= writer_left(room);
 }
 
 /* Bytes that fit. bytes[size] has to be writable (a TLS record ends with its type). False when there was no memory
  * for a new key: the connection has ended, and nothing further may be sealed. */
-static bool seal(struct worker *w, struct conn *conn, struct writer *room, uint8_t *bytes, size_t size) {
+static bool seal_wire(struct worker *w, struct conn *conn, struct writer *room, uint8_t *bytes, size_t size) {
     if (!is_tls(conn)) {
         writer_copy(room, bytes, size);
         return true;
@@ -99,17 +121,69 @@ static bool seal(struct worker *w, struct conn *conn, struct writer *room, uint8
     return false;
 }
 
-void conn_send_alert(struct worker *w, struct conn *conn, uint8_t alert) {
-    struct packet *packet = worker_take_chunk(w, RECORD_ALERT_SIZE, false);
-    if (packet == NULL) return;
-    struct writer room = writer_of(packet->frame, RECORD_ALERT_SIZE);
-    if (!record_seal_alert(&conn->r.record, &room, (enum record_alert)alert)) {
-        worker_give_chunk(w, packet);
+/* Each head is written in front of its piece: over the headroom, and over the end of the piece before, which is sealed
+ * already. */
+static bool seal_messages(struct worker *w, struct conn *conn, struct writer *room, uint8_t *bytes, size_t size) {
+    bool is_fine = true;
+    while (is_fine && size > 0) {
+        size_t piece = min_of(size, (size_t)WEBSOCKET_MESSAGE_MAX);
+        uint8_t *message = websocket_put_head(bytes, piece);
+        is_fine = seal_wire(w, conn, room, message, websocket_head_size(piece) + piece);
+        bytes += piece;
+        size -= piece;
+    }
+    return is_fine;
+}
+
+/* As seal_wire, of frames: in front of `bytes` there has to be room for a head of a message. */
+static bool seal(struct worker *w, struct conn *conn, struct writer *room, uint8_t *bytes, size_t size) {
+    return conn->v.is_websocket ? seal_messages(w, conn, room, bytes, size) : seal_wire(w, conn, room, bytes, size);
+}
+
+/* A close frame, unless it was said before: then sealing may go on. */
+static void seal_close(struct worker *w, struct conn *conn, struct writer *room, uint16_t code) {
+    uint8_t bytes[WEBSOCKET_CLOSE_SIZE_MAX + 1];
+    struct writer frame = writer_of(bytes, WEBSOCKET_CLOSE_SIZE_MAX);
+    websocket_write_close(&frame, code);
+    (void)seal_wire(w, conn, room, bytes, (size_t)(frame.at - bytes));  // why: a failure closes, and says so itself
+}
+
+enum { GOODBYE_SIZE_MAX = WEBSOCKET_CLOSE_SIZE_MAX + RECORD_OVERHEAD + RECORD_KEY_UPDATE_SIZE + RECORD_ALERT_SIZE };
+
+static void send_words(struct worker *w, struct conn *conn, struct packet *packet, const struct writer *room) {
+    packet->size = (uint32_t)(room->at - packet->frame);
+    conn->r.sending = packet;
+    if (packet->size == 0) {
+        conn_drop_chunk(w, conn);
         return;
     }
-    packet->size = RECORD_ALERT_SIZE;
-    conn->r.sending = packet;
     ring_send(w->ring, &conn->r.socket, packet->frame, packet->size);
+}
+
+void conn_say_goodbye(struct worker *w, struct conn *conn) {
+    enum record_alert alert = (enum record_alert)conn->r.close_alert;
+    struct packet *packet = worker_take_chunk(w, GOODBYE_SIZE_MAX, false);
+    if (packet == NULL) return;
+    struct writer room = writer_of(packet->frame, GOODBYE_SIZE_MAX);
+    bool is_polite = !is_tls(conn) || alert == ALERT_CLOSE_NOTIFY;
+    uint16_t code = conn->r.ending == ENDING_OWED ? conn->r.ending_code : WEBSOCKET_NORMAL;
+    if (conn->v.is_websocket && conn->r.ending != ENDING_SAID && is_polite) seal_close(w, conn, &room, code);
+    if (is_tls(conn) && !conn->r.is_sealing_broken) CHECK(record_seal_alert(&conn->r.record, &room, alert));
+    send_words(w, conn, packet, &room);
+}
+
+void conn_send_close(struct worker *w, struct conn *conn) {
+    struct packet *packet = worker_take_chunk(w, GOODBYE_SIZE_MAX, false);
+    if (packet == NULL) {
+        conn_make_dirty(w, conn);
+        return;
+    }
+    struct writer room = writer_of(packet->frame, GOODBYE_SIZE_MAX);
+    conn->r.ending = ENDING_SAID;
+    seal_close(w, conn, &room, conn->r.ending_code);
+    conn->r.send_begun_ns = w->now_ns;
+    if (!conn->r.is_closing) arm_write_timer(w, conn);
+    send_words(w, conn, packet, &room);
 }
 
 static void seal_urgent(struct worker *w, struct conn *conn, struct writer *room) {
@@ -124,11 +198,20 @@ static void seal_urgent(struct worker *w, struct conn *conn, struct writer *room
 /* A pong and a keep-alive, and the type byte of their record. */
 enum { SMALL_SIZE = 2 * DERP_HEADER_SIZE + DERP_PING_SIZE + 1 };
 
+static void seal_websocket_pong(struct worker *w, struct conn *conn, struct writer *room) {
+    uint8_t bytes[WEBSOCKET_PONG_SIZE_MAX + 1];
+    struct writer pong = writer_of(bytes, WEBSOCKET_PONG_SIZE_MAX);
+    if (conn->r.is_closing || !websocket_owes_pong(&conn->r.websocket) || !fits(conn, room, sizeof(bytes))) return;
+    websocket_write_pong(&pong, &conn->r.websocket);
+    (void)seal_wire(w, conn, room, bytes, (size_t)(pong.at - bytes));  // why: conn_flush asks is_closing
+}
+
 /* A pong and a keep-alive share a record. */
 static void seal_small(struct worker *w, struct conn *conn, struct writer *room) {
-    uint8_t bytes[SMALL_SIZE];
-    struct writer small = writer_of(bytes, sizeof(bytes) - 1);
-    if (conn->r.is_closing || !fits(conn, room, sizeof(bytes))) return;
+    uint8_t memory[WEBSOCKET_MESSAGE_HEAD_MAX + SMALL_SIZE];
+    uint8_t *bytes = memory + WEBSOCKET_MESSAGE_HEAD_MAX;
+    struct writer small = writer_of(bytes, SMALL_SIZE - 1);
+    if (conn->r.is_closing || !fits(conn, room, SMALL_SIZE)) return;
     if (conn->v.is_pong_owed) {
         derp_write_pong(&small, conn->v.pong);
         conn->v.is_pong_owed = false;
@@ -141,7 +224,11 @@ static void seal_small(struct worker *w, struct conn *conn, struct writer *room)
     }
     size_t size = (size_t)(small.at - bytes);
     bool is_update_owed = is_tls(conn) && record_owes(&conn->r.record);
-    if (size > 0 || is_update_owed) (void)seal(w, conn, room, bytes, size);  // why: conn_flush asks is_closing
+    if (size > 0) {
+        (void)seal(w, conn, room, bytes, size);  // why: conn_flush asks is_closing
+    } else if (is_update_owed) {
+        (void)seal_wire(w, conn, room, bytes, 0);  // why: likewise
+    }
 }
 
 /* The first packet of a source makes the connection a holder of it. If the source left between its packet and now, its
@@ -230,22 +317,31 @@ void conn_on_sent(struct worker *w, struct conn *conn, const struct ring_event *
     conn->r.is_short = false;
     worker_give_chunk(w, chunk);
     conn_make_dirty(w, conn);
+    if (conn->r.ending) conn_ending_on_sent(w, conn);
 }
 
 static bool has_work(const struct conn *conn) {
     return !queue_is_empty(&conn->r.urgent) || !queue_is_empty(&conn->r.farewells) || conn->v.is_pong_owed ||
-           conn->r.is_keepalive_due || (is_tls(conn) && record_owes(&conn->r.record)) ||
-           !backlog_is_empty(backlog_of(conn));
+           conn->r.is_keepalive_due || websocket_owes_pong(&conn->r.websocket) ||
+           (is_tls(conn) && record_owes(&conn->r.record)) || !backlog_is_empty(backlog_of(conn));
+}
+
+/* Heads of `frames` frames with `bytes` bytes at most, and a pong, whose head fits() counts as well. */
+static size_t websocket_size_of_all(size_t frames, size_t bytes) {
+    size_t messages = frames + bytes / WEBSOCKET_MESSAGE_MAX;
+    return (messages + 1) * WEBSOCKET_MESSAGE_HEAD_MAX + WEBSOCKET_PONG_SIZE_MAX + 1;
 }
 
 /* What all that waits will take at most when it is sealed. */
 static size_t sealed_size_of_all(const struct conn *conn) {
     const struct backlog *backlog = backlog_of(conn);
     const struct queue *urgent = &conn->r.urgent, *farewells = &conn->r.farewells;
+    size_t frames = urgent->count + farewells->count + backlog->count + 1;
     size_t bytes = urgent->frame_bytes + farewells->frame_bytes + backlog->frame_bytes + SMALL_SIZE;
-    if (!is_tls(conn)) return bytes;
-    size_t records = urgent->count + farewells->count + backlog->count + 1 + bytes / RECORD_PLAIN_MAX;
-    return bytes + records * RECORD_OVERHEAD + RECORD_KEY_UPDATE_SIZE;
+    size_t wire = conn->v.is_websocket ? bytes + websocket_size_of_all(frames, bytes) : bytes;
+    if (!is_tls(conn)) return wire;
+    size_t records = frames + conn->v.is_websocket + wire / RECORD_PLAIN_MAX;  // a WebSocket's pong has its own
+    return wire + records * RECORD_OVERHEAD + updates_size(conn, bytes);
 }
 
 /* As large as what waits, so that news for thousands costs thousands of small slots; bounded by a gathered send, or,
@@ -256,7 +352,8 @@ static struct packet *take_chunk(struct worker *w, const struct conn *conn) {
     bool is_large = waiting > LIMIT_CHUNK_SMALL && !conn->r.was_short;
     size_t size = min_of(waiting, (size_t)(is_large ? LIMIT_CHUNK_MAX : LIMIT_CHUNK_SMALL));
     size_t first = next ? next->size : 0;
-    size_t first_sealed = is_tls(conn) ? record_sealed_size(first) + RECORD_KEY_UPDATE_SIZE : first;
+    size_t wire = wire_size(conn, first);
+    size_t first_sealed = is_tls(conn) ? record_sealed_size(wire) + updates_size(conn, first) : wire;
     struct packet *chunk = worker_take_chunk(w, max_of(size, first_sealed), conn->r.was_short);
     if (chunk || size <= LIMIT_CHUNK_SMALL) return chunk;
     return worker_take_chunk(w, max_of((size_t)LIMIT_CHUNK_SMALL, first_sealed), conn->r.was_short);
@@ -264,6 +361,8 @@ static struct packet *take_chunk(struct worker *w, const struct conn *conn) {
 
 void conn_flush(struct worker *w, struct conn *conn) {
     if (!conn->v.is_started || conn->r.sending) return;
+    if (conn->r.ending == ENDING_OWED) conn_send_close(w, conn);
+    if (conn->r.ending) return;
     if (is_active(conn)) peer_drop_aged(w, conn->r.peer);  // first: what is left decides how large the chunk is
     if (!has_work(conn)) return;
     struct packet *chunk = take_chunk(w, conn);
@@ -273,6 +372,7 @@ void conn_flush(struct worker *w, struct conn *conn) {
     }
     struct writer room = writer_of(chunk->frame, packet_capacity(chunk));
     seal_urgent(w, conn, &room);
+    seal_websocket_pong(w, conn, &room);
     seal_small(w, conn, &room);
     if (is_active(conn)) seal_packets(w, conn, chunk, &room);
     (void)seal_farewells(w, conn, &room);  // why: what does not fit goes with the next send
@@ -292,7 +392,7 @@ void conn_flush(struct worker *w, struct conn *conn) {
 static struct packet *make_peer_gone(struct worker *w, const struct conn *conn, const struct queue *queue,
                                      const struct node_key *key, enum derp_gone_reason reason) {
     size_t size = DERP_HEADER_SIZE + DERP_PEER_GONE_LENGTH;
-    if (conn->r.is_closing) return NULL;
+    if (conn->r.is_closing || conn->r.ending) return NULL;
     struct packet *packet = queue->bytes < LIMIT_URGENT_BYTES_MAX ? worker_take_packet(w, size) : NULL;
     if (packet == NULL) {
         stat_add(&w->metrics->peer_gone_lost, 1);

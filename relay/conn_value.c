@@ -106,8 +106,8 @@ bool conn_value_unpack(struct conn_value *value, const void *bytes, size_t size)
     return is_fine;
 }
 
-/* Every field of RECORD_FIELDS has its namesake in CONN_FIELDS: one that is added there and not here does not
- * compile. */
+/* Every field of RECORD_FIELDS and WEBSOCKET_FIELDS has its namesake in CONN_FIELDS: one that is added there and not
+ * here does not compile. */
 void conn_value_from_record(struct conn_value *value, const struct record *record) {
 #define FROM_RECORD(type, name, array)                                           \
     _Static_assert(sizeof(value->record_##name) == sizeof(record->name), #name); \
@@ -118,4 +118,16 @@ void conn_value_from_record(struct conn_value *value, const struct record *recor
 void conn_value_to_record(const struct conn_value *value, struct record *record) {
 #define TO_RECORD(type, name, array) memcpy(&record->name, &value->record_##name, sizeof(record->name));
     RECORD_FIELDS(TO_RECORD)
+}
+
+void conn_value_from_websocket(struct conn_value *value, const struct websocket *websocket) {
+#define FROM_WEBSOCKET(type, name, array)                                              \
+    _Static_assert(sizeof(value->websocket_##name) == sizeof(websocket->name), #name); \
+    memcpy(&value->websocket_##name, &websocket->name, sizeof(websocket->name));
+    WEBSOCKET_FIELDS(FROM_WEBSOCKET)
+}
+
+void conn_value_to_websocket(const struct conn_value *value, struct websocket *websocket) {
+#define TO_WEBSOCKET(type, name, array) memcpy(&websocket->name, &value->websocket_##name, sizeof(websocket->name));
+    WEBSOCKET_FIELDS(TO_WEBSOCKET)
 }

@@ -28,6 +28,7 @@
 #include "proto/derp_stream.h"
 #include "proto/key.h"
 #include "proto/record.h"
+#include "proto/websocket.h"
 
 #define CONN_VALUE_VERSION 1
 
@@ -88,6 +89,17 @@ enum conn_transport { TRANSPORT_PLAIN = 1, TRANSPORT_TLS };
     NUMBER(49, uint32_t, record_ticket_left)                                                                    \
     BYTES(50, record_in_secret, HKDF_SECRET_MAX)                                                                \
     BYTES(51, record_out_secret, HKDF_SECRET_MAX)                                                               \
+    /* struct websocket, field by field; zero without one */                                                    \
+    NUMBER(53, uint8_t, is_websocket)                   /* frames travel in WebSocket messages */               \
+    NUMBER(54, uint8_t, websocket_phase)                                                                        \
+    NUMBER(55, uint8_t, websocket_is_in_message)                                                                \
+    NUMBER(56, uint8_t, websocket_owes_pong)                                                                    \
+    NUMBER(57, uint8_t, websocket_head_have)                                                                    \
+    NUMBER(58, uint8_t, websocket_control_size)                                                                 \
+    NUMBER(59, uint16_t, websocket_code)                                                                        \
+    NUMBER(60, uint64_t, websocket_left)                                                                        \
+    BYTES(61, websocket_head, WEBSOCKET_HEAD_MAX)                                                               \
+    BYTES(62, websocket_control, WEBSOCKET_CONTROL_MAX)                                                         \
     /* accounts */                                                                                              \
     NUMBER(29, uint64_t, packets_received)                                                                      \
     NUMBER(30, uint64_t, packets_sent)                                                                          \
@@ -121,3 +133,7 @@ must_use bool conn_value_unpack(struct conn_value *value, const void *bytes, siz
 /* Copies the fields of a record layer to the value and back. The record's keys are derived by record_rederive. */
 void conn_value_from_record(struct conn_value *value, const struct record *record);
 void conn_value_to_record(const struct conn_value *value, struct record *record);
+
+/* The same for a WebSocket's place in its frames. */
+void conn_value_from_websocket(struct conn_value *value, const struct websocket *websocket);
+void conn_value_to_websocket(const struct conn_value *value, struct websocket *websocket);

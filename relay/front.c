@@ -11,7 +11,8 @@
 
 enum {
     RESPONSE_TIMEOUT_S = 30,
-    DRAIN_TIMEOUT_S = 2,
+    DRAIN_MS = 2000,
+    DRAIN_CLOSED_MS = 250,    // a WebSocket that was closed waits for us to close
     DRAIN_BYTES_MAX = 256 * 1024,
     ACCEPT_PAUSE_MS = 50,     // when there are no file descriptors: existing sockets have to end first
 };
@@ -203,6 +204,7 @@ static void session_open(struct front *f, int fd, enum front_door door) {
 /* HANDOVER and nothing in flight: the connection is packed and mailed to control; the session ends. */
 static void session_hand_over(struct front *f, struct session *s) {
     uint16_t parcel_idx;
+    if (s->is_websocket && !session_unwrap(f, s)) return;  // what has come since the login
     if (!parcel_take(&f->parcels, &parcel_idx)) {
         session_refuse(f, s, REFUSE_BUFFERS_FULL);
         return;
@@ -279,7 +281,8 @@ static void drain(struct front *f, struct session *s) {
     s->in_size = s->raw_size = 0;
     s->in = s->own_in;
     s->in_room = sizeof(s->own_in);
-    if (s->phase != SESSION_DRAINING) session_enter(f, s, SESSION_DRAINING, DRAIN_TIMEOUT_S * NS_PER_S);
+    uint64_t timeout_ms = s->is_close_said ? DRAIN_CLOSED_MS : DRAIN_MS;
+    if (s->phase != SESSION_DRAINING) session_enter(f, s, SESSION_DRAINING, timeout_ms * NS_PER_MS);
     session_receive(f, s);
 }
 
@@ -326,6 +329,13 @@ static void after_response(struct front *f, struct session *s) {
     session_step(f, s);
 }
 
+/* ServerKey is out: from now on ten seconds for ClientInfo. Or it was a pong, which gives no more time. */
+static void on_login_sent(struct front *f, struct session *s) {
+    if (!s->is_greeted) session_enter(f, s, SESSION_LOGIN, SESSION_LOGIN_TIMEOUT_S * NS_PER_S);
+    s->is_greeted = true;
+    session_pay_pong(f, s);
+}
+
 static void on_sent(struct front *f, struct session *s, const struct ring_event *event) {
     if (event->result <= 0) {
         session_refuse(f, s, REFUSE_GONE);
@@ -342,7 +352,7 @@ static void on_sent(struct front *f, struct session *s, const struct ring_event 
             return;
         case SESSION_HEAD: return;  // the last flight of the handshake
         case SESSION_RESPONDING: after_response(f, s); return;
-        case SESSION_LOGIN: session_enter(f, s, SESSION_LOGIN, SESSION_LOGIN_TIMEOUT_S * NS_PER_S); return;
+        case SESSION_LOGIN: on_login_sent(f, s); return;
         case SESSION_HANDOVER:
             if (!s->is_receiving) session_hand_over(f, s);  // else when what was asked for has come
             return;
@@ -448,7 +458,7 @@ static void take_mail(struct front *f, struct lane *lane) {
 
 static void on_session_timer(struct front *f, struct session *s) {
     if (s->phase != SESSION_RECHECK) {
-        session_refuse(f, s, REFUSE_TIMEOUT);
+        session_refuse(f, s, s->phase == SESSION_DRAINING ? s->close_reason : REFUSE_TIMEOUT);
         return;
     }
     session_recheck(f, s);

@@ -190,9 +190,33 @@ bool session_on_sent(struct front *f, struct session *s, uint32_t size) {
     return true;
 }
 
+void session_append(struct front *f, struct session *s, const void *bytes, size_t size) {
+    if (s->out_size == 0) s->out = s->own_out;
+    CHECK(s->out == s->own_out && size <= SESSION_OUT_SIZE - s->out_size);
+    memcpy(s->out + s->out_size, bytes, size);
+    s->out_size += (uint32_t)size;
+    session_send(f, s);
+}
+
+/* A WebSocket's close frame, behind a login that failed. */
+static void write_close(struct session *s, struct writer *room) {
+    uint8_t bytes[WEBSOCKET_CLOSE_SIZE_MAX + 1];  // and a place to lend
+    struct writer frame = writer_of(bytes, WEBSOCKET_CLOSE_SIZE_MAX);
+    websocket_write_close(&frame, WEBSOCKET_NORMAL);
+    s->is_close_said = true;
+    if (!is_tls(s)) {
+        writer_copy(room, bytes, WEBSOCKET_CLOSE_SIZE_MAX);
+    } else if (!record_seal(&s->record, room, bytes, WEBSOCKET_CLOSE_SIZE_MAX)) {
+        s->close_alert = ALERT_INTERNAL_ERROR;  // no memory for a new key
+    }
+}
+
 void session_say_goodbye(struct front *f, struct session *s) {
     struct writer room = writer_of(s->sealed, sizeof(s->sealed));
     bool is_established = is_tls(s) && s->record.suite != 0;
-    if (!is_established || s->is_sending || !record_seal_alert(&s->record, &room, s->close_alert)) return;
-    ring_send(f->ring, &s->socket, s->sealed, (size_t)(room.at - s->sealed));
+    bool is_close_due = s->is_websocket && !s->is_close_said && s->close_alert == ALERT_CLOSE_NOTIFY;
+    if (s->is_sending) return;
+    if (is_close_due && (is_established || !is_tls(s))) write_close(s, &room);
+    if (is_established) CHECK(record_seal_alert(&s->record, &room, s->close_alert));
+    if (room.at > s->sealed) ring_send(f->ring, &s->socket, s->sealed, (size_t)(room.at - s->sealed));
 }

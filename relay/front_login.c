@@ -12,9 +12,23 @@ enum {
     KEEPALIVE_JITTER_S = 5,
 };
 
-/* WebSocket clients ask for a framing that is not built in: they get the same answer as one who asks for nothing. */
+void session_begin_login(struct front *f, struct session *s, const struct http_request *request,
+                         const struct writer *out) {
+    CHECK(writer_ok(out));
+    s->out_size = (uint32_t)(out->at - s->own_out);
+    stat_add(&f->metrics->accepts, 1);
+    session_consume(s, request->head_size);
+    session_enter(f, s, SESSION_LOGIN, SESSION_LOGIN_TIMEOUT_S * NS_PER_S);
+    session_send(f, s);
+}
+
 void session_upgrade(struct front *f, struct session *s, const struct http_request *request) {
-    if (http_derp_upgrade(request) != HTTP_UPGRADE_DERP) {
+    enum http_upgrade upgrade = http_derp_upgrade(request);
+    if (upgrade == HTTP_UPGRADE_WEBSOCKET) {
+        session_upgrade_websocket(f, s, request);
+        return;
+    }
+    if (upgrade == HTTP_UPGRADE_NONE) {
         page_text(s, request, 426, "DERP requires connection upgrade");
         session_consume(s, request->head_size);
         session_enter(f, s, SESSION_RESPONDING, SESSION_LOGIN_TIMEOUT_S * NS_PER_S);
@@ -26,12 +40,7 @@ void session_upgrade(struct front *f, struct session *s, const struct http_reque
     s->is_not_ideal = ideal_node && ideal_node->size > 0;
     if (!http_wants_fast_start(request)) http_write_derp_switch(&w, &f->options.public_key);
     derp_write_server_key(&w, &f->options.public_key);
-    CHECK(writer_ok(&w));
-    s->out_size = (uint32_t)(w.at - s->own_out);
-    stat_add(&f->metrics->accepts, 1);
-    session_consume(s, request->head_size);
-    session_enter(f, s, SESSION_LOGIN, SESSION_LOGIN_TIMEOUT_S * NS_PER_S);
-    session_send(f, s);
+    session_begin_login(f, s, request, &w);
 }
 
 static enum refuse_reason reason_of(enum login_error error) {
@@ -96,6 +105,7 @@ static bool open_client_info(struct front *f, struct session *s, uint32_t length
 }
 
 bool session_login_step(struct front *f, struct session *s) {
+    if (s->is_websocket && !session_unwrap(f, s)) return false;
     if (s->in_size < DERP_HEADER_SIZE) return false;
     uint32_t length = load_be32(s->in + 1);
     if (derp_is_refusal(derp_frame_check(DERP_SERVER_GREETING, s->in[0], length))) {
@@ -109,6 +119,7 @@ bool session_login_step(struct front *f, struct session *s) {
     }
     if (s->in_size < frame_size || !open_client_info(f, s, length)) return false;
     session_consume(s, frame_size);
+    s->unwrapped = s->in_size;
     session_enter(f, s, SESSION_HANDOVER, HANDOVER_TIMEOUT_S * NS_PER_S);
     return true;
 }
@@ -140,5 +151,7 @@ void session_value(struct front *f, const struct session *s, uint64_t conn_id, s
     memcpy(value->key, s->login.key.bytes, KEY_SIZE);
     memcpy(value->remote_ip, s->remote.ip, sizeof(value->remote_ip));
     if (s->transport == TRANSPORT_TLS) conn_value_from_record(value, &s->record);
+    value->is_websocket = s->is_websocket;
+    if (s->is_websocket) conn_value_from_websocket(value, &s->websocket);
     value_times(f, value);
 }

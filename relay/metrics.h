@@ -104,7 +104,7 @@ enum packet_kind { KIND_DISCO, KIND_OTHER, PACKET_KIND_COUNT };
     X(stun_dropped, "ringrelay_stun_dropped", "counter")                               \
     X(reads_braked, "ringrelay_reads_braked", "counter")
 
-/* Histograms: X(field, name, bounds). Mesh and WebSocket rows stay zero until those are built in: dashboards made for
+/* Histograms: X(field, name, bounds). Mesh rows stay zero until that is built in: dashboards made for
  * derper find every name. */
 #define METRICS_HISTOGRAMS(X)                                                                               \
     X(frames_per_send, "derp_buffered_write_frames", 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20, 25, 50, 100) \

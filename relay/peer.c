@@ -94,7 +94,6 @@ void peer_join(struct worker *w, struct peer *peer, struct conn *conn) {
 
 void peer_leave(struct worker *w, struct peer *peer, struct conn *conn) {
     duplicates_leave(&peer->conns, &conn->r.duplicate);
-    conn->r.peer = NULL;
     count_duplicates(w, peer, false);
     settle(w, peer);
 }

@@ -39,7 +39,8 @@ void peer_release(struct worker *w, struct peer *peer);
 /* A connection joins as the newest: it becomes the active one. */
 void peer_join(struct worker *w, struct peer *peer, struct conn *conn);
 
-/* A connection leaves. With none left, or none active, what waits is dropped. */
+/* A connection leaves; what waits goes to another one. With none left, or none active, it is dropped. conn->r.peer
+ * stays: the place is the key's until control has heard of the connection's end. */
 void peer_leave(struct worker *w, struct peer *peer, struct conn *conn);
 
 /* `conn` has sent a frame, which may change who is the active one. */

@@ -34,6 +34,9 @@
     X(FRAME_FORBIDDEN, "frame_forbidden", "mesh frame from a client without the mesh key")   \
     X(TLS_BAD_RECORD, "tls_bad_record", "a TLS record that cannot be one, or does not open") \
     X(TLS_ALERT, "tls_alert", "the client sent a fatal TLS alert")                           \
+    X(WEBSOCKET_PROTOCOL, "websocket_protocol", "a WebSocket frame against the rules")       \
+    X(WEBSOCKET_TEXT, "websocket_text", "a WebSocket message of text: DERP is binary")       \
+    X(WEBSOCKET_CLOSED, "websocket_closed", "the client closed its WebSocket with an error") \
     X(NO_MEMORY, "no_memory", "no packet memory for a login or an incomplete TLS record")    \
     X(SLOW, "slow", "a send took longer than the write timeout while packet memory was short")
 
@@ -50,6 +53,7 @@
     X(CLIENT_INFO, "client_info", "the login's JSON is not acceptable")                          \
     X(APP_NAME, "app_name", "the login names an application of -disallow-app-names")             \
     X(ACCEPT_LIMIT, "accept_limit", "faster than -accept-connection-limit allows")               \
+    X(WEBSOCKET, "websocket", "a WebSocket frame against the rules, or another subprotocol")     \
     X(BUFFERS_FULL, "buffers_full", "too many large logins or pages at once")                    \
     X(RELAY_FULL, "relay_full", "-max-connections is reached, or 256 by one key")
 

@@ -9,11 +9,16 @@ enum {
     SLOTS_PER_TURN = 4096,  // looked at
 };
 
+void rtt_note_start(const struct worker *w, const struct conn *conn) {
+    if (conn->v.is_websocket && !w->rtt.is_off) stat_add(&w->metrics->tcp_rtt[RTT_NON_TCP], 1);
+}
+
 static void ask(struct worker *w, const struct conn *conn) {
     uint32_t rtt_us;
+    w->rtt.asked++;
+    if (conn->v.is_websocket) return;
     bool is_known = ring_tcp_rtt(conn->r.socket.fd, &rtt_us) == 0;
     metrics_observe_rtt(w->metrics, is_known ? (int64_t)rtt_us : -1);
-    w->rtt.asked++;
 }
 
 static void turn(struct worker *w) {

@@ -3,6 +3,7 @@
  *   front.c         the thread: accepting, phases, mail, timers
  *   front_io.c      bytes of the socket <-> s->in and s->out, in the clear or through TLS
  *   front_login.c   from a request for /derp to a packed connection
+ *   front_websocket.c   the same for a WebSocket: its answer, its frames taken apart in s->in
  *   front_pages.c   everything else that HTTP asks for, with front_debug.c and front_bootstrap.c (relay/page.h)
  *
  * Whatever the transport, phases see plaintext: s->in holds what has been received and not been consumed, s->out what
@@ -22,6 +23,7 @@
 #include "proto/http.h"
 #include "proto/login.h"
 #include "proto/record.h"
+#include "proto/websocket.h"
 #include "relay/conn_value.h"
 #include "relay/reason.h"
 
@@ -79,6 +81,9 @@ struct session {
     struct {
         uint64_t connections, booked, logins;
     } recheck;                    // RECHECK: what did not agree, and how many had come by then
+    bool is_greeted;              // LOGIN: ServerKey has been taken
+    bool is_websocket;            // LOGIN, HANDOVER: s->in holds unwrapped bytes, then frames as they came
+    bool is_close_said;           // WebSocket: nothing may be sent any more
     enum refuse_reason close_reason;  // of the close after a response
     uint8_t close_alert;          // TLS: enum record_alert; close_notify unless a record was bad
     struct handshake *handshake;  // until it is done or has failed
@@ -94,6 +99,8 @@ struct session {
     uint32_t drained_size;
     uint32_t sealed_size;
     uint32_t sealed_sent;
+    struct websocket websocket;
+    uint32_t unwrapped;           // WebSocket: so many bytes of s->in are DERP's
     struct session_login login;
     uint8_t own_in[SESSION_IN_SIZE];
     uint8_t own_out[SESSION_OUT_SIZE + 1];
@@ -130,10 +137,13 @@ void session_consume(struct session *s, size_t size);
 /* Starts sending out[0..out_size), out_size > 0; session_on_sent says when all of it is gone. */
 void session_send(struct front *f, struct session *s);
 
+/* Adds to what is being sent, in the session's own output; the caller has bounded it. */
+void session_append(struct front *f, struct session *s, const void *bytes, size_t size);
+
 /* A send has ended well. True when nothing is left to send. */
 must_use bool session_on_sent(struct front *f, struct session *s, uint32_t size);
 
-/* Just before closing: TLS's goodbye, if nothing is under way. */
+/* Just before closing: WebSocket's and TLS's goodbye, if nothing is under way. */
 void session_say_goodbye(struct front *f, struct session *s);
 
 /* ---- front_pages.c ---- */
@@ -155,9 +165,26 @@ void session_answer_error(struct session *s, uint16_t status, const char *text);
 /* A request for /derp: answers 101 and ServerKey, or ServerKey only, or an error; sets the phase. */
 void session_upgrade(struct front *f, struct session *s, const struct http_request *request);
 
+/* ServerKey is under way, in s->own_out: counts, sets the phase and sends. */
+void session_begin_login(struct front *f, struct session *s, const struct http_request *request,
+                         const struct writer *out);
+
 /* Phase LOGIN, after bytes have come: true when the ClientInfo was complete and accepted (phase is HANDOVER then),
  * false when more is needed or the session was refused. */
 must_use bool session_login_step(struct front *f, struct session *s);
+
+/* ---- front_websocket.c ---- */
+
+/* A request for /derp that asks for a WebSocket: answers; sets the phase. */
+void session_upgrade_websocket(struct front *f, struct session *s, const struct http_request *request);
+
+/* Takes the frames in s->in apart, so that it holds DERP only. False when the session ends for what was in them. */
+must_use bool session_unwrap(struct front *f, struct session *s);
+
+/* Sends the pong that is owed, if nothing else is under way. */
+void session_pay_pong(struct front *f, struct session *s);
+
+/* ---- front_login.c, at the end ---- */
 
 /* The connection that an accepted login becomes, all but its fd. Blobs of *value point into the session. */
 void session_value(struct front *f, const struct session *s, uint64_t conn_id, struct conn_value *value);

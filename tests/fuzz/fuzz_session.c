@@ -4,7 +4,8 @@
  * they are sealed by a real client-side record layer before they are delivered, so that mutation is not wasted on tags.
  * Mocked: the ring (below: events come from a list, sends end as the input says). Everything else is the real thing.
  * Input: byte 0..3 choose how plaintext is cut into records, how records are cut into arrivals, how much of each send
- * the kernel takes, and whether the attacker's key has a second connection; the rest is the stream of frames.
+ * the kernel takes, and by bits: 1 the attacker's key has a second connection, 2 it is a WebSocket, and the rest is
+ * what it sends, 4 the rest is wrapped in WebSocket messages first; the rest is the stream of frames.
  *
  * Beyond crashes: what reaches the other client, a plain one, are whole frames that a client accepts, with the
  * attacker's key as source; packets received = sent + dropped when all is quiet; after everybody has left no packet
@@ -15,6 +16,7 @@
 #include "core/check.h"
 #include "core/epoch.h"
 #include "relay/conn.h"
+#include "relay/peer.h"
 #include "relay/worker.h"
 
 enum { CONNS = 8, EVENTS = 4096, STREAM_MAX = 1 << 20, MAIL_ITEMS = 64, MEMORY = 4 << 20 };
@@ -90,6 +92,10 @@ void ring_give_back(struct ring *ring, const struct ring_event *event) { (void)r
 void ring_wake(struct ring *self, struct ring *other) { (void)self, (void)other; }
 void ring_close_fd(struct ring *ring, int fd) { (void)ring, (void)fd; }
 int64_t ring_unacknowledged(int fd) { return fd; }
+int ring_tcp_rtt(int fd, uint32_t *rtt_us) {
+    *rtt_us = (uint32_t)fd;
+    return 0;
+}
 
 void ring_receive_pause(struct ring *ring, struct ring_socket *socket) {
     (void)ring;
@@ -159,7 +165,7 @@ static struct node_key key_of(uint8_t name) {
 }
 
 /* A login: what front and control do with one. */
-static route admit(uint8_t name, uint32_t slot, int fd, const struct record *record) {
+static route admit(uint8_t name, uint32_t slot, int fd, const struct record *record, bool is_websocket) {
     struct node_key key = key_of(name);
     route where = route_make(0, slot, 1);
     struct conn_value value = {.conn_id = (uint64_t)fd,
@@ -170,7 +176,8 @@ static route admit(uint8_t name, uint32_t slot, int fd, const struct record *rec
                                .keepalive_due_ns = now_ns + 3600 * NS_PER_S,
                                .not_here_tokens = 3,
                                .not_here_refilled_ns = now_ns,
-                               .stream_side = DERP_SERVER};
+                               .stream_side = DERP_SERVER,
+                               .is_websocket = is_websocket};
     memcpy(value.key, key.bytes, KEY_SIZE);
     if (record) conn_value_from_record(&value, record);
     struct parcel *parcel = &parcels[fd];
@@ -202,6 +209,24 @@ static uint8_t *seal_all(const uint8_t *plain, size_t size, uint8_t cut, size_t 
     free(copy);
     *ret_size = (size_t)(w.at - sealed);
     return sealed;
+}
+
+/* The stream in masked messages of varying sizes. */
+static uint8_t *wrap_all(const uint8_t *bytes, size_t size, uint8_t cut, size_t *ret_size) {
+    uint8_t *wrapped = malloc(size * 8 + 1);
+    CHECK(wrapped != NULL);
+    struct writer w = writer_of(wrapped, size * 8 + 1);
+    static const uint8_t mask[4] = {0x37, 0xfa, 0x21, 0x3d};
+    for (size_t at = 0, n; at < size; at += n) {
+        n = min_of(size - at, 1 + (at * 31 + cut * 7u) % 125);
+        writer_u8(&w, 0x82);
+        writer_u8(&w, (uint8_t)(0x80 | n));
+        writer_copy(&w, mask, sizeof(mask));
+        for (size_t i = 0; i < n; i++) writer_u8(&w, bytes[at + i] ^ mask[i % 4]);
+    }
+    CHECK(writer_ok(&w));
+    *ret_size = (size_t)(w.at - wrapped);
+    return wrapped;
 }
 
 static bool is_alive(const struct ring_socket *socket) { return socket->close_state == 0; }
@@ -295,16 +320,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct record server;
     CHECK(record_init(&server, AEAD_AES_128_GCM, false, secret_in, secret_out));
     CHECK(record_init(&attacker, AEAD_AES_128_GCM, true, secret_out, secret_in));
-    admit('b', 0, 1, NULL);
-    admit('a', 1, 2, &server);
+    bool is_websocket = data[3] & 2, is_wrapped = is_websocket && (data[3] & 4);
+    admit('b', 0, 1, NULL, false);
+    admit('a', 1, 2, &server, is_websocket);
     struct conn *plain = peer_active(&worker.peers[0]), *tls = peer_active(&worker.peers[1]);
     listener_socket = &plain->r.socket;
-    if (data[3] & 1) admit('a', 1, 3, NULL);
+    if (data[3] & 1) admit('a', 1, 3, NULL, false);
     send_share = data[2];
-    size_t sealed_size;
-    uint8_t *sealed = seal_all(data + 4, size - 4, data[0], &sealed_size);
+    size_t sealed_size, wrapped_size = size - 4;
+    uint8_t *wrapped = is_wrapped ? wrap_all(data + 4, size - 4, data[0], &wrapped_size) : NULL;
+    uint8_t *sealed = seal_all(is_wrapped ? wrapped : data + 4, wrapped_size, data[0], &sealed_size);
+    free(wrapped);
     deliver(&tls->r.socket, sealed, sealed_size, data[1]);
     send_share = 255;
+    quiet();
+    now_ns += 3 * NS_PER_S;  // a WebSocket that broke a rule is waited for
     quiet();
     check_sums();
     check_heard();

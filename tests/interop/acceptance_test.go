@@ -32,14 +32,6 @@ func runAll(t *testing.T, checks ...check) {
 	}
 }
 
-// notYet skips what is not built into ringrelayd. Delete the call when it is.
-func notYet(t *testing.T, what string) {
-	t.Helper()
-	if program.Kind == relay.Ringrelay {
-		t.Skip("not built in yet: ", what)
-	}
-}
-
 // TestAcceptance01DerpProbe: derpprobe is content with the relay. (The row's
 // other half is meshes.)
 func TestAcceptance01DerpProbe(t *testing.T) {
@@ -69,7 +61,6 @@ func TestAcceptance02Starts(t *testing.T) {
 
 // testWebSocketStart: a browser's handshake is answered as one.
 func testWebSocketStart(t *testing.T) {
-	notYet(t, "WebSocket")
 	p := dialRaw(t, shared)
 	p.mustSend(t, wire.Request(shared.Addr, "websocket", "Sec-WebSocket-Protocol: derp",
 		"Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="))

@@ -19,6 +19,8 @@ type client struct {
 	*derphttp.Client
 	pub  key.NodePublic
 	msgs chan derp.ReceivedMessage // closed when the connection ended
+	recv func() (derp.ReceivedMessage, error)
+	send func(key.NodePublic, []byte) error
 }
 
 // connect logs the real client in at s and consumes ServerInfo.
@@ -49,7 +51,7 @@ func newClient(t *testing.T, s *relay.Server, priv key.NodePrivate) *derphttp.Cl
 // attach connects a client and reads for it from then on.
 func attach(t *testing.T, dc *derphttp.Client, priv key.NodePrivate) *client {
 	t.Helper()
-	c := &client{Client: dc, pub: priv.Public(), msgs: make(chan derp.ReceivedMessage, 128)}
+	c := &client{Client: dc, pub: priv.Public(), msgs: make(chan derp.ReceivedMessage, 128), recv: dc.Recv, send: dc.Send}
 	ctx, cancel := context.WithTimeout(context.Background(), wait)
 	defer cancel()
 	if err := dc.Connect(ctx); err != nil {
@@ -75,7 +77,7 @@ func attach(t *testing.T, dc *derphttp.Client, priv key.NodePrivate) *client {
 func (c *client) read() {
 	defer close(c.msgs)
 	for {
-		m, err := c.Recv()
+		m, err := c.recv()
 		if err != nil {
 			return
 		}
@@ -109,7 +111,7 @@ func (c *client) next(t *testing.T, waitingFor string) derp.ReceivedMessage {
 
 func (c *client) mustSend(t *testing.T, dst key.NodePublic, data []byte) {
 	t.Helper()
-	if err := c.Send(dst, data); err != nil {
+	if err := c.send(dst, data); err != nil {
 		t.Fatalf("send of %d bytes: %v", len(data), err)
 	}
 }

@@ -21,6 +21,7 @@ tool (
 )
 
 require (
+	github.com/coder/websocket v1.8.15
 	go4.org/mem v0.0.0-20240501181205-ae6ca9944745
 	tailscale.com v1.104.5
 )
@@ -31,7 +32,6 @@ require (
 	github.com/axiomhq/hyperloglog v0.2.6 // indirect
 	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
-	github.com/coder/websocket v1.8.15 // indirect
 	github.com/creachadair/msync v0.10.1 // indirect
 	github.com/dblohm7/wingoes v0.0.0-20260526185140-fb298caac7ca // indirect
 	github.com/dgryski/go-metro v0.0.0-20250106013310-edb8663e5e33 // indirect

@@ -89,6 +89,10 @@ func TestIdleConnection(t *testing.T) {
 		t.Parallel()
 		idle(t, login(t, sharedTLS(t)))
 	})
+	t.Run("WebSocket", func(t *testing.T) {
+		t.Parallel()
+		idle(t, wsLogin(t, shared).rawPeer)
+	})
 }
 
 func idle(t *testing.T, p *rawPeer) {
