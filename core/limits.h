@@ -20,6 +20,7 @@ enum {
     LIMIT_SESSIONS = 512,  // sockets between accept and hand-over: each may hold 140 KiB while it shakes hands
     LIMIT_SESSIONS_CLOSING = 256,  // and those that were closed for newer ones in the same pass
     LIMIT_SESSIONS_ALL = LIMIT_SESSIONS + LIMIT_SESSIONS_CLOSING,
+    LIMIT_ACCEPTS_WAITING = 1024,  // accepted sockets that wait for one of those to be closed: descriptors only
     LIMIT_LARGE_BUFFERS = 8,  // ClientInfo above the session's buffer, pages above 4 KiB: rare
     LIMIT_PARCELS = 128,  // logins between front and worker at one time: < 1 ms each
     LIMIT_RECORD_SIZE_MAX = 16406,  // a TLS record: content 16384, header, type and tag

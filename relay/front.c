@@ -175,14 +175,12 @@ static bool session_begin(struct front *f, struct session *s) {
     return true;
 }
 
+static bool has_place(const struct front *f) { return pool_used(&f->sessions) < LIMIT_SESSIONS_ALL; }
+
 static void session_open(struct front *f, int fd, enum front_door door) {
     if (f->open_count >= LIMIT_SESSIONS) evict(f);
     struct session *s = pool_take(&f->sessions);
-    if (s == NULL) {  // more came in one pass than can be closing at one time
-        stat_add(&f->metrics->refusals[REFUSE_SESSIONS_FULL], 1);
-        ring_close_fd(f->ring, fd);
-        return;
-    }
+    CHECK(s != NULL);  // has_place
     ring_socket_init(&s->socket, fd, pool_handle_of(&f->sessions, s));
     s->timer.kind = TIMER_SESSION;
     s->accepted_ns = f->now_ns;
@@ -197,6 +195,29 @@ static void session_open(struct front *f, int fd, enum front_door door) {
         return;
     }
     if (!session_begin(f, s)) session_refuse(f, s, REFUSE_BUFFERS_FULL);
+}
+
+/* In a burst more come than can be closing at one time. They wait until closed ones are gone, so that it is the oldest
+ * who go and not the newest. Beyond that the newest is turned away, and comes again. */
+static void session_open_or_wait(struct front *f, int fd, enum front_door door) {
+    if (f->waiting_count == 0 && has_place(f)) {
+        session_open(f, fd, door);
+    } else if (f->waiting_count < LIMIT_ACCEPTS_WAITING) {
+        uint32_t last = (f->waiting_first + f->waiting_count++) % LIMIT_ACCEPTS_WAITING;
+        f->waiting[last] = (struct front_waiting){.fd = fd, .door = door};
+    } else {
+        stat_add(&f->metrics->refusals[REFUSE_SESSIONS_FULL], 1);
+        ring_close_fd(f->ring, fd);
+    }
+}
+
+static void phase_waiting(struct front *f) {
+    while (f->waiting_count > 0 && has_place(f)) {
+        struct front_waiting next = f->waiting[f->waiting_first];
+        f->waiting_first = (f->waiting_first + 1) % LIMIT_ACCEPTS_WAITING;
+        f->waiting_count--;
+        session_open(f, next.fd, next.door);
+    }
 }
 
 /* ---- handing over ---- */
@@ -372,7 +393,7 @@ static void open_or_reject(struct front *f, int fd, enum front_door door) {
         return;
     }
     if (is_counted) stat_add(&f->metrics->tls_accepted, 1);
-    session_open(f, fd, door);
+    session_open_or_wait(f, fd, door);
 }
 
 /* Without file descriptors accepting would fail at once again and again. */
@@ -492,6 +513,7 @@ uint64_t front_step(struct front *f, uint64_t now_ns) {
     if (!f->is_listening) start_listening(f);
     size_t count = ring_reap(f->ring, f->events, LIMIT_EVENTS_PER_PASS);
     for (size_t i = 0; i < count; i++) on_event(f, &f->events[i]);
+    phase_waiting(f);
     take_mail(f, f->links.from_control);
     take_mail(f, f->links.from_office);
     for (uint32_t i = 0; i < f->links.workers_count; i++) take_mail(f, f->links.from_workers[i]);

@@ -58,6 +58,12 @@ enum front_door {
     DOOR_PORT80,  // plain HTTP beside TLS: redirects, /generate_204, /debug/
 };
 
+/* Accepted, and no place yet. */
+struct front_waiting {
+    int fd;
+    enum front_door door;
+};
+
 struct front_options {
     struct node_private private_key;
     struct node_key public_key;
@@ -107,6 +113,9 @@ struct front {
     struct bootstrap_queries bootstrap_queries;
     uint64_t conn_id_last;
     struct log_limit accept_log;
+    struct front_waiting waiting[LIMIT_ACCEPTS_WAITING];  // first in, first out; places come as sessions get closed
+    uint32_t waiting_first;
+    uint32_t waiting_count;
     uint64_t start_ns;
     bool has_mail_for_control;
     bool is_listening;
