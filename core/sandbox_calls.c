@@ -166,6 +166,11 @@ static void rules_sockets(struct rules *rules) {
     allow_if(rules, SCMP_SYS(ioctl), equals(1, FIONBIO));
 }
 
+static void rules_files(struct rules *rules) {
+    allow(rules, SCMP_SYS(unlink));
+    allow_if(rules, SCMP_SYS(unlinkat), equals(2, 0));  // no folders
+}
+
 static void rules_add(struct rules *rules, const struct sandbox_calls_options *options) {
     uint32_t hostile = options->is_log_only ? 0 : SCMP_ACT_KILL_PROCESS;
     for (size_t i = 0; i < array_count(hot_calls); i++) {
@@ -175,6 +180,7 @@ static void rules_add(struct rules *rules, const struct sandbox_calls_options *o
     for (size_t i = 0; i < array_count(allowed_calls); i++) allow(rules, allowed_calls[i]);
     rules_arguments(rules);
     if (options->opens_sockets) rules_sockets(rules);
+    if (options->removes_files) rules_files(rules);
     rules_threads(rules, hostile);
     for (size_t i = 0; hostile != 0 && i < array_count(hostile_calls); i++) answer(rules, hostile, hostile_calls[i]);
 }

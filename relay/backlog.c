@@ -120,3 +120,8 @@ struct packet *backlog_pop_excess(struct backlog *backlog, size_t bytes_max) {
     if (backlog->bytes <= bytes_max || backlog->count <= 1) return NULL;
     return backlog_drop(backlog);
 }
+
+uint64_t backlog_oldest_ns(const struct backlog *backlog) {
+    CHECK(backlog->waiting != 0);
+    return backlog->flows[choose(backlog, is_older)].head->enqueued_ns;
+}

@@ -71,6 +71,9 @@ struct packet *backlog_next(const struct backlog *backlog);
 /* One of these flows (bits) holds a packet that came before the arrival number `arrival`. */
 bool backlog_holds_before(const struct backlog *backlog, uint32_t flows, uint32_t arrival);
 
+/* When the packet was queued that has waited longest; not when empty (CHECK). */
+uint64_t backlog_oldest_ns(const struct backlog *backlog);
+
 /* The next packet, now the caller's; NULL when empty. */
 must_use struct packet *backlog_pop(struct backlog *backlog);
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "core/ring.h"
+#include "relay/admin.h"
 #include "relay/bootstrap.h"
 
 enum { HOME_SIZE_MAX = 1024, HOSTNAME_SIZE_MAX = 253 };
@@ -69,6 +70,10 @@ static const struct flag flags[] = {
      false},
     {"seccomp", FLAG_TEXT, AT(seccomp), "on", NULL,
      "refuse system calls that the relay does not need: on, off, or log (refuse none, write them to the audit log)",
+     false},
+    {"admin-socket", FLAG_TEXT, AT(admin_socket), "auto", NULL,
+     "Unix socket for \"ringrelay status\" and \"ringrelay clients\"; auto: " ADMIN_SOCKET_PATH
+     " if there is such a folder; off: none",
      false},
     {"budget", FLAG_BOOL, AT(wants_budget), "false", NULL, "print where all memory goes, and exit", true},
     {"log-level", FLAG_TEXT, AT(log_level), "info", NULL, "least level of log lines: debug, info, warning, error",
@@ -322,6 +327,7 @@ static enum config_result derive_listen(struct config *config, char *why) {
 static bool is_log_level(const char *text) { return is_one_of(text, "debug|info|warning|error"); }
 
 static enum config_result check(struct config *config, char *why) {
+    if (strcmp(config->admin_socket, "off") == 0) config->admin_socket = "";
     if (config->connections_max < 0 || config->connections_max > 1 << 20) {
         return wrong(why, "-max-connections takes a number from 0 to 1048576");
     }

@@ -40,6 +40,7 @@ struct config {
     const char *disallowed_app_names;
     const char *user;         // "": sandbox.h says
     const char *seccomp;
+    const char *admin_socket;  // "auto", a path, or "": none
     int64_t workers;          // 0: limits_workers_for() says
     int64_t rekey_after;      // 0: the record layer's own number
     int64_t http_port;        // -1: none

@@ -124,6 +124,7 @@ struct conn *conn_adopt(struct worker *w, struct peer *peer, uint16_t parcel_idx
         return NULL;
     }
     worker_note_holder(w, conn);
+    conn->r.heard_ns = w->now_ns;
     ring_socket_init(&conn->r.socket, conn->v.fd, pool_handle_of(&w->conns, conn));
     sender_holder_init(&w->senders, &conn->r.senders);
     conn->r.source_hash = worker_source_hash(w, &peer->key);

@@ -99,6 +99,7 @@ struct conn_runtime {
     struct rate_bucket rate;  // what the client may send; made anew, full, after a hand-over
     uint64_t read_pass;  // the pass in which it was last read
     uint32_t read_bytes;  // and what came in it
+    uint64_t heard_ns;  // when bytes last came
     uint8_t reading;  // enum conn_reading
     bool is_greedy;  // took more than its share of a pass
     bool is_held;  // the worker of its destination is behind: not read for a moment

@@ -45,6 +45,7 @@ void conn_read_start(struct worker *w, struct conn *conn) { read_next(w, conn); 
 void conn_read_account(const struct worker *w, struct conn *conn, size_t size) {
     if (conn->r.read_pass != w->pass) conn->r.read_bytes = 0;
     conn->r.read_pass = w->pass;
+    conn->r.heard_ns = w->now_ns;
     conn->r.read_bytes += (uint32_t)size;
 }
 

@@ -90,6 +90,12 @@ static void on_main(struct control *c, const struct mail *mail) {
     for (uint32_t i = 0; i < c->links.workers_count; i++) mail_worker(c, i, mail);
 }
 
+/* DUMP is for the worker whose turn it is. */
+static void on_office(struct control *c, const struct mail *mail) {
+    CHECK(mail->kind == MAIL_DUMP && mail->dump->worker < c->links.workers_count);
+    mail_worker(c, mail->dump->worker, mail);
+}
+
 static bool has_room(struct control *c) {
     if (lane_room(c->links.to_front) < MAIL_PER_INPUT_MAX) return false;
     for (uint32_t i = 0; i < c->links.workers_count; i++) {
@@ -166,6 +172,7 @@ uint64_t control_step(struct control *c, uint64_t now_ns) {
     c->is_waiting = !is_drained;
     if (!is_drained) stat_add(&c->metrics->lane_retries, 1);
     while (!c->is_stopped && has_room(c) && lane_pop(c->links.from_main, &mail)) on_main(c, &mail);
+    while (has_room(c) && lane_pop(c->links.from_office, &mail)) on_office(c, &mail);
     flush(c);
     stat_add(&c->metrics->passes, 1);
     return is_drained ? c->load_due_ns : now_ns + NS_PER_MS;
@@ -176,5 +183,6 @@ bool control_may_sleep(struct control *c) {
     for (uint32_t i = 0; i < c->links.workers_count; i++) {
         if (lane_has_mail(c->links.from_workers[i])) return false;
     }
-    return !lane_has_mail(c->links.from_front) && !lane_has_mail(c->links.from_main);
+    return !lane_has_mail(c->links.from_front) && !lane_has_mail(c->links.from_office) &&
+           !lane_has_mail(c->links.from_main);
 }

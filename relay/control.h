@@ -22,6 +22,7 @@
 struct control_links {
     struct lane *from_main;
     struct lane *from_front;
+    struct lane *from_office;
     struct lane *to_front;
     struct lane *from_workers[LIMIT_WORKERS_MAX];
     struct lane *to_workers[LIMIT_WORKERS_MAX];

@@ -1,4 +1,5 @@
-/* ctl.c - ringrelay: the operator's command. Each subcommand is a function; `ringrelay help` lists them.
+/* ctl.c - ringrelay: the operator's command. Each subcommand is a function; `ringrelay help` lists them, and
+ * `ringrelay COMMAND --help` says more about one.
  *
  * Exit status: 0 done; 1 it did not work, with a sentence on standard error; 2 wrong usage.
  */
@@ -13,12 +14,12 @@
 #include "proto/gojson.h"
 #include "proto/handshake.h"
 #include "proto/key.h"
+#include "relay/admin.h"
+#include "relay/ctl_commands.h"
 #include "relay/derpmap.h"
 #include "relay/probe.h"
 
-enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
-
-static int usage_error(const char *text) {
+int ctl_usage_error(const char *text) {
     fprintf(stderr, "ringrelay: %s\nRun \"ringrelay help\".\n", text);
     return EXIT_USAGE;
 }
@@ -28,7 +29,8 @@ static int run_genkey(int argc, char **argv) {
     struct rng rng;
     struct node_private key;
     uint8_t text[KEY_FILE_SIZE];
-    if (argc != 0) return usage_error("genkey takes no arguments: it prints a key file; redirect it with umask 077");
+    if (argc != 0)
+        return ctl_usage_error("genkey takes no arguments: it prints a key file; redirect it with umask 077");
     rng_init_system(&rng);
     key_generate(&rng, &key);
     struct writer w = writer_of(text, sizeof(text));
@@ -51,7 +53,7 @@ static int run_pubkey(int argc, char **argv) {
     struct node_private private_key;
     struct node_key public_key;
     const char *path = argc == 1 ? argv[0] : "/dev/stdin";
-    if (argc > 1) return usage_error("pubkey takes one key file, or reads standard input");
+    if (argc > 1) return ctl_usage_error("pubkey takes one key file, or reads standard input");
     ssize_t size = sys_file_read(path, text, sizeof(text));
     if (size < 0) {
         fprintf(stderr, "ringrelay: cannot read %s: %s\n", path, strerror((int)-size));
@@ -129,8 +131,7 @@ static bool parse_pin(const char *text, uint8_t pin[CERT_PIN_SIZE]) {
     return cert_pin_parse(hex, pin) || pin_of_file(text, pin);
 }
 
-/* Is argv[*idx] the option, with its value there or in the next word? Then *ret is the value and *idx its word's. */
-static bool take_option(const char *name, int argc, char **argv, int *idx, const char **ret) {
+bool ctl_take_option(const char *name, int argc, char **argv, int *idx, const char **ret) {
     const char *word = argv[*idx];
     size_t size = strlen(name);
     bool is_it = strncmp(word, name, size) == 0;
@@ -156,28 +157,29 @@ static int run_derpmap(int argc, char **argv) {
     bool is_stun_port = true;
     for (int i = 0; i < argc; i++) {
         const char *value = "";
-        if (take_option("--pin", argc, argv, &i, &value)) {
+        if (ctl_take_option("--pin", argc, argv, &i, &value)) {
             node.has_pin = parse_pin(value, node.pin);
-            if (!node.has_pin) return usage_error("--pin takes 64 hex digits or a certificate file");
-        } else if (take_option("--port", argc, argv, &i, &value)) {
+            if (!node.has_pin) return ctl_usage_error("--pin takes 64 hex digits or a certificate file");
+        } else if (ctl_take_option("--port", argc, argv, &i, &value)) {
             unsigned long port = strtoul(value, NULL, 10);
             node.port = port <= UINT16_MAX ? (uint16_t)port : 0;
-        } else if (take_option("--stun-port", argc, argv, &i, &value)) {
+        } else if (ctl_take_option("--stun-port", argc, argv, &i, &value)) {
             is_stun_port = parse_stun_port(value, &node.stun_port);
-        } else if (take_option("--region", argc, argv, &i, &value)) {
+        } else if (ctl_take_option("--region", argc, argv, &i, &value)) {
             node.region_id = (int)strtol(value, NULL, 10);
         } else if (argv[i][0] == '-' || node.hostname) {
-            return usage_error(
+            return ctl_usage_error(
                 "derpmap takes one host name or IP address, and --port N, --stun-port N, --pin HEX|FILE, --region ID");
         } else {
             node.hostname = argv[i];
         }
     }
     if (node.hostname == NULL || node.port == 0 || node.region_id <= 0) {
-        return usage_error(
+        return ctl_usage_error(
             "derpmap needs a host name or IP address; port (at most 65535) and region are numbers above 0");
     }
-    if (!is_stun_port) return usage_error("--stun-port takes a number from 1 to 65535, or -1 for a relay without STUN");
+    if (!is_stun_port)
+        return ctl_usage_error("--stun-port takes a number from 1 to 65535, or -1 for a relay without STUN");
     char *text = derpmap_text(&node);
     if (text) printf("%s\n", text);
     free(text);
@@ -202,13 +204,13 @@ static bool parse_probe(struct probe_arguments *a, int argc, char **argv) {
             a->wants_json = true;
         } else if (strcmp(argv[i], "--stun") == 0) {
             a->stun_port = 3478;
-        } else if (take_option("--stun-port", argc, argv, &i, &value)) {
+        } else if (ctl_take_option("--stun-port", argc, argv, &i, &value)) {
             if (!parse_stun_port(value, &a->stun_port) || a->stun_port < 0) return false;
         } else if (strcmp(argv[i], "--insecure") == 0) {
             a->is_insecure = true;
-        } else if (take_option("--pin", argc, argv, &i, &value)) {
+        } else if (ctl_take_option("--pin", argc, argv, &i, &value)) {
             a->pin = value;
-        } else if (take_option("--ca", argc, argv, &i, &value)) {
+        } else if (ctl_take_option("--ca", argc, argv, &i, &value)) {
             a->ca_path = value;
         } else if (argv[i][0] == '-' || a->url) {
             return false;
@@ -275,8 +277,9 @@ static int run_probe(int argc, char **argv) {
     struct probe_report report;
     char why[PROBE_WHY_MAX], server[KEY_PUBLIC_TEXT_SIZE];
     if (!parse_probe(&arguments, argc, argv)) {
-        return usage_error("probe takes one URL, such as https://derp.example/derp or http://127.0.0.1:3340/derp, and "
-                           "--json, --stun, --stun-port N, --pin HEX|FILE, --ca FILE or --insecure");
+        return ctl_usage_error(
+            "probe takes one URL, such as https://derp.example/derp or http://127.0.0.1:3340/derp, and "
+            "--json, --stun, --stun-port N, --pin HEX|FILE, --ca FILE or --insecure");
     }
     bool is_good = probe(&arguments, &report, why);
     key_format(&report.server, server);
@@ -291,31 +294,54 @@ static int run_probe(int argc, char **argv) {
 
 static int run_version(int argc, char **argv) {
     (void)argv;
-    if (argc != 0) return usage_error("version takes no arguments");
+    if (argc != 0) return ctl_usage_error("version takes no arguments");
     printf("%s\n", RINGRELAY_VERSION);
     return EXIT_SUCCESS;
 }
 
 static int run_help(int argc, char **argv);
 
+#define SOCKET_HELP                                                                    \
+    "  --socket PATH   the relay's admin socket; " ADMIN_SOCKET_PATH " unless given\n" \
+    "  --json          the answer as JSON (docs/admin.md)\n"
+
 static const struct command {
     const char *name;
     const char *arguments;
     const char *help;
     int (*run)(int argc, char **argv);
+    const char *more;
 } commands[] = {
-    {"genkey", "", "print a new key file (use: umask 077; ringrelay genkey > derper.key)", run_genkey},
-    {"pubkey", "[FILE]", "print the public key of a key file (or of standard input)", run_pubkey},
-    {"probe", "URL",
-     "log in twice, pass packets, compare them, time a ping\n"
-     "                          --json, --stun, --stun-port N; for https also --pin HEX|FILE, --ca FILE, --insecure",
-     run_probe},
-    {"derpmap", "HOST",
-     "print a DERP map with this relay\n"
-     "                          --port N, --stun-port N (-1: none), --pin HEX|FILE, --region ID",
-     run_derpmap},
-    {"version", "", "print the version", run_version},
-    {"help", "", "print this", run_help},
+    {"status", "", "how a running relay is doing", ctl_status,
+     "Asks the relay twice, half a second apart, and shows what it is, how busy its\n"
+     "threads were in between, and what it has counted since its start. With --json it\n"
+     "asks once.\n\n" SOCKET_HELP},
+    {"clients", "", "who is connected to a running relay", ctl_clients,
+     "  --key PREFIX    only keys that begin so: hex digits, with or without nodekey:, or [abcde]\n"
+     "  --address A     only from this IP address, address and port, or network (192.0.2.0/24)\n"
+     "  --sort WORD     bytes (both ways, the default), received, sent, queue, since, idle, key, address\n"
+     "  --limit N       only the first N\n" SOCKET_HELP
+     "\nColumns: key, its first 12 digits; w, worker; since when; how long silent; bytes\n"
+     "from and to the client; bytes waiting for it; flags; address.\n"
+     "Flags: h home, p prober, m mesh, n not ideal, d its key has other connections\n"
+     "(D: and this one gets the packets), x disabled, c in the clear.\n"},
+    {"probe", "URL", "log in twice, pass packets, compare them, time a ping", run_probe,
+     "  --json          the result as JSON\n"
+     "  --stun          asks the STUN server of the same host as well, on port 3478\n"
+     "  --stun-port N   the same on another port\n"
+     "for https:\n"
+     "  --pin HEX|FILE  the certificate is the one with this SHA-256, or the first of this PEM file\n"
+     "  --ca FILE       it leads to one of these root certificates\n"
+     "  --insecure      it is not judged\n"},
+    {"genkey", "", "print a new key file (use: umask 077; ringrelay genkey > derper.key)", run_genkey, ""},
+    {"pubkey", "[FILE]", "print the public key of a key file (or of standard input)", run_pubkey, ""},
+    {"derpmap", "HOST", "print a DERP map with this relay", run_derpmap,
+     "  --port N        443 unless given\n"
+     "  --stun-port N   3478 unless given; -1: the relay has no STUN\n"
+     "  --pin HEX|FILE  clients are to accept this certificate only\n"
+     "  --region ID     900 unless given\n"},
+    {"version", "", "print the version", run_version, ""},
+    {"help", "", "print this", run_help, ""},
 };
 
 static int run_help(int argc, char **argv) {
@@ -323,9 +349,26 @@ static int run_help(int argc, char **argv) {
     (void)argv;
     printf("usage: ringrelay COMMAND\n\n");
     for (size_t i = 0; i < array_count(commands); i++) {
-        printf("  %-7s %-14s %s\n", commands[i].name, commands[i].arguments, commands[i].help);
+        printf("  %-7s %-6s  %s\n", commands[i].name, commands[i].arguments, commands[i].help);
     }
+    printf("\nringrelay COMMAND --help: its options. Exit status: 0 done, 1 it did not work, 2 wrong usage.\n");
     return EXIT_SUCCESS;
+}
+
+static int print_command_help(const struct command *command) {
+    printf("usage: ringrelay %s%s%s%s\n\n%s.\n%s%s", command->name, *command->more ? " [OPTIONS]" : "",
+           *command->arguments ? " " : "", command->arguments, command->help, *command->more ? "\n" : "",
+           command->more);
+    return EXIT_SUCCESS;
+}
+
+static bool is_help(const char *word) { return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0; }
+
+static int run_command(const struct command *command, int argc, char **argv) {
+    for (int i = 0; i < argc; i++) {
+        if (is_help(argv[i])) return print_command_help(command);
+    }
+    return command->run(argc, argv);
 }
 
 int main(int argc, char **argv) {
@@ -339,10 +382,10 @@ int main(int argc, char **argv) {
         return EXIT_USAGE;
     }
     const char *name = argv[1];
-    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) name = "help";
+    if (is_help(name)) name = "help";
     if (strcmp(name, "--version") == 0) name = "version";
     for (size_t i = 0; i < array_count(commands); i++) {
-        if (strcmp(commands[i].name, name) == 0) return commands[i].run(argc - 2, argv + 2);
+        if (strcmp(commands[i].name, name) == 0) return run_command(&commands[i], argc - 2, argv + 2);
     }
     fprintf(stderr, "ringrelay: no command \"%s\"\n", name);
     run_help(0, NULL);

@@ -99,11 +99,11 @@ static void hand_over(struct worker *w, struct conn *from, route where, const st
     crossing_send(&w->crossing, packet, where, &dst);
 }
 
-/* The peer at a route that was just found. Its ADOPT may still wait in our lane: control mails it before it
- * publishes. */
+/* The peer at a route that was just found. The ADOPT of its first connection, or of the next one when all have left,
+ * may still wait in our lane: control mails it before it publishes. */
 static struct peer *find_peer(struct worker *w, route where) {
     struct peer *peer = peer_at(w, where);
-    if (likely(peer != NULL)) return peer;
+    if (likely(peer != NULL && peer->conns.count > 0)) return peer;
     worker_take_mail(w);
     return peer_at(w, where);
 }

@@ -17,16 +17,16 @@ enum {
     ACCEPT_PAUSE_MS = 50,     // when there are no file descriptors: existing sockets have to end first
 };
 
-enum { TIMER_SESSION = 1, TIMER_LISTENER };
+enum { TIMER_SESSION = 1, TIMER_LISTENER, TIMER_TRAFFIC };
 
 /* Listeners share a handle that no session has. */
 enum { LISTENER_HANDLE = 0 };
 
 enum { PREFIX_BUCKETS = 1024 };
 
-size_t front_footprint(void) {
+size_t front_footprint(const struct limits *limits) {
     return pool_footprint(LIMIT_SESSIONS_ALL, sizeof(struct session)) +
-           pool_footprint(LIMIT_LARGE_BUFFERS, SESSION_LARGE_SIZE) + parcel_box_footprint();
+           pool_footprint(LIMIT_LARGE_BUFFERS, SESSION_LARGE_SIZE) + parcel_box_footprint() + traffic_footprint(limits);
 }
 
 void front_init(struct front *f, struct arena *arena, const struct front_options *options,
@@ -47,6 +47,8 @@ void front_init(struct front *f, struct arena *arena, const struct front_options
     pool_init(&f->sessions, arena, LIMIT_SESSIONS_ALL, sizeof(struct session));
     pool_init(&f->large_buffers, arena, LIMIT_LARGE_BUFFERS, SESSION_LARGE_SIZE);
     parcel_box_init(&f->parcels, arena);
+    traffic_init(&f->traffic, arena, &options->limits);
+    f->traffic.timer.kind = TIMER_TRAFFIC;
     for (unsigned i = 0; i < options->listeners_count; i++) {
         f->listeners[i].resume_timer.kind = TIMER_LISTENER;
         ring_socket_init(&f->listeners[i].socket, options->listen_fds[i], LISTENER_HANDLE);
@@ -109,6 +111,7 @@ static void session_leave(struct front *f, struct session *s) {
     wheel_disarm(&f->wheel, &s->timer);
     list_remove(f, s);
     count_tls_request(f, s, false);
+    traffic_on_end(f, s);
     s->phase = SESSION_CLOSING;
 }
 
@@ -335,6 +338,10 @@ static void on_received(struct front *f, struct session *s, const struct ring_ev
 }
 
 static void after_response(struct front *f, struct session *s) {
+    if (f->traffic.reader == s) {  // whose response goes on
+        traffic_on_sent(f);
+        return;
+    }
     count_tls_request(f, s, false);
     if (s->is_close_after_send && s->is_drain_after_send) {
         session_say_goodbye(f, s);
@@ -469,6 +476,10 @@ static void take_mail(struct front *f, struct lane *lane) {
             f->options.rate = mail.rate;
             continue;
         }
+        if (mail.kind == MAIL_DUMP) {
+            traffic_on_dump(f, mail.dump);
+            continue;
+        }
         CHECK(mail.kind == MAIL_PARCEL_BACK);
         if (mail.is_refused) refuse_parcel(f, mail.parcel_idx);
         parcel_give(&f->parcels, mail.parcel_idx);
@@ -492,6 +503,10 @@ static void phase_timers(struct front *f) {
     while ((timer = wheel_pop(&f->wheel, f->now_ns)) != NULL) {
         if (timer->kind == TIMER_SESSION) {
             on_session_timer(f, container_of(timer, struct session, timer));
+            continue;
+        }
+        if (timer->kind == TIMER_TRAFFIC) {
+            traffic_on_timer(f);
             continue;
         }
         struct front_listener *listener = container_of(timer, struct front_listener, resume_timer);

@@ -34,6 +34,7 @@
 #include "relay/accept_limit.h"
 #include "relay/bootstrap.h"
 #include "relay/debug_access.h"
+#include "relay/front_traffic.h"
 #include "relay/mail.h"
 #include "relay/metrics.h"
 #include "relay/parcel.h"
@@ -45,6 +46,7 @@ struct front_links {
     struct lane *from_control;
     struct lane *from_workers[LIMIT_WORKERS_MAX];
     struct lane *from_office;
+    struct lane *to_office;
     uint32_t workers_count;
     struct ring *control_ring;
     struct ring *office_ring;
@@ -85,6 +87,7 @@ struct front_options {
     bool is_derp_off;
     bool is_dev;
     uint64_t memory_bytes;  // sum of the budget, for the pages
+    struct limits limits;
 };
 
 struct front_listener {
@@ -103,6 +106,7 @@ struct front {
     struct pool sessions;
     struct pool large_buffers;
     struct parcel_box parcels;
+    struct traffic traffic;
     struct session *oldest;  // list of unfinished sessions by age
     struct session *newest;
     uint32_t open_count;     // in that list
@@ -124,7 +128,7 @@ struct front {
     struct ring_event events[LIMIT_EVENTS_PER_PASS];
 };
 
-size_t front_footprint(void);
+size_t front_footprint(const struct limits *limits);
 
 void front_init(struct front *f, struct arena *arena, const struct front_options *options,
                 const struct front_links *links, struct ring *ring, struct metrics *metrics, struct rng *rng,

@@ -143,6 +143,7 @@ static const struct {
     {"/debug/vars", "Metrics (JSON)", vars},
     {"/debug/varz", "Metrics (Prometheus)", varz},
     {"/debug/check", "Consistency check", check},
+    {"/debug/traffic", "Traffic check", traffic_answer},
     {"/debug/gc", NULL, not_go},
     {"/debug/runtime-metrics", NULL, not_go},
     {"/debug/set-mutex-profile-fraction", NULL, not_go},

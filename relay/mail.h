@@ -7,8 +7,10 @@
  *     +-----------------+ +-------------------------------------------+  |
  *     |  PARCEL_BACK                                                     |
  *     +------------------------------------------------------------------+
- *   main -- RATE, STOP --> control -- RATE, STOP --> front, workers;  main ---- STOP ----> stun, and office, last
- *   office ---- IDENTITY, BOOTSTRAP ----> front
+ *   main -- RATE, STOP --> control -- RATE, STOP --> front, workers;  main -- RATE, STOP --> office (STOP last)
+ *   main -- STOP --> stun;  office ---- IDENTITY, BOOTSTRAP ----> front
+ *   office --- DUMP ---> control --- DUMP ---> worker --- DUMP_BACK ---> office
+ *   front ---- DUMP, DUMP_BACK ----> office ---- DUMP ----> front
  *   every thread ---- log lines (core/log.h) ----> office
  *   worker <---- packets, and their memory on its way home (relay/crossing.h) ----> worker
  *
@@ -21,6 +23,10 @@
  * A logout: the worker reports LEFT when the connection's memory is its own again. When it was the last one of the key,
  * control first un-publishes, then sends RELEASE to the peer's worker and GONE to all of them.
  *
+ * A dump of all connections (relay/dump.h) is one piece of memory: the office asks one worker after the other, by way
+ * of control, and has it back in between; the front asks the office for one, gets it whole and gives it back. There is
+ * one, so lanes for it have room for one.
+ *
  * No lane can be full that must not lose: LOGIN and PARCEL_BACK are bounded by the parcels there are, LEFT by the
  * connections there are; control takes an input only while each of its outputs has room for what it may cause.
  */
@@ -31,6 +37,7 @@
 #include "proto/tls_identity.h"
 #include "relay/bootstrap.h"
 #include "relay/directory.h"
+#include "relay/dump.h"
 #include "relay/rate.h"
 
 enum mail_kind {
@@ -43,7 +50,10 @@ enum mail_kind {
     MAIL_LEFT,  // worker -> control: where, conn_id
     MAIL_IDENTITY,  // office -> front: identity: for new connections; the reference goes along
     MAIL_BOOTSTRAP,  // office -> front: bootstrap: replaces the table of its list, which the front frees
-    MAIL_RATE,  // main -> control -> front, workers: rate: for all connections
+    MAIL_RATE,  // main -> control -> front, workers; main -> office: rate: for all connections
+    MAIL_DUMP,  // office -> control -> worker: dump: for the worker that is named in it; front -> office: asks for one;
+    // office -> front: dump: all rows are there
+    MAIL_DUMP_BACK,  // worker, front -> office: dump
     MAIL_STOP,  // main -> control -> front, workers; main -> stun, office
 };
 
@@ -61,6 +71,7 @@ struct mail {
         struct tls_identity *identity;
         struct bootstrap_table *bootstrap;
         struct rate_limit rate;
+        struct dump *dump;
     };
     uint8_t remote_ip[16];  // v4-mapped
 };

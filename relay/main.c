@@ -13,6 +13,7 @@
 #include "core/log.h"
 #include "core/sys.h"
 #include "core/aead.h"
+#include "core/unix.h"
 #include "proto/gojson.h"
 #include "proto/handshake.h"
 #include "relay/certs.h"
@@ -118,24 +119,24 @@ static int seconds(int64_t ns) { return (int)((ns + (int64_t)NS_PER_S - 1) / (in
 
 /* Beside TLS, on the same host. */
 static bool listen_port80(const struct config *config, const struct tcp_options *options, struct front_options *front,
-                          char *why) {
+                          struct net_address *bound, char *why) {
     char text[NET_ADDRESS_TEXT_MAX], detail[SYS_WHY_MAX];
-    struct net_address bound;
     if (!config->is_tls || config->http_port < 0) return true;
     struct listen_address where = config->where;
     where.address.port = (uint16_t)config->http_port;
     unsigned idx = front->listeners_count;
-    if (sys_listen_tcp(&where, options, &front->listen_fds[idx], &bound, detail) != 0) {
+    if (sys_listen_tcp(&where, options, &front->listen_fds[idx], bound, detail) != 0) {
         snprintf(why, CERTS_WHY_MAX, "-http-port %d: %s; -http-port -1 does without it", (int)config->http_port,
                  detail);
         return false;
     }
     front->doors[idx] = DOOR_PORT80;
     front->listeners_count++;
-    log_line(LOG_INFO, "plain HTTP on %s: redirects to HTTPS", net_address_text(&bound, text));
+    log_line(LOG_INFO, "plain HTTP on %s: redirects to HTTPS", net_address_text(bound, text));
     return true;
 }
 
+/* `bound` has a place for each. */
 static bool listen_all(const struct config *config, struct front_options *front, struct net_address *bound, char *why) {
     struct tcp_options options = {
         .keepalive_idle_s =
@@ -145,9 +146,9 @@ static bool listen_all(const struct config *config, struct front_options *front,
         .user_timeout_ms = (unsigned)(config->tcp_user_timeout_ns / (int64_t)NS_PER_MS),
         .notsent_lowat = LIMIT_NOTSENT_LOWAT,
     };
-    if (sys_listen_tcp(&config->where, &options, &front->listen_fds[0], bound, why) != 0) return false;
+    if (sys_listen_tcp(&config->where, &options, &front->listen_fds[0], &bound[0], why) != 0) return false;
     front->listeners_count = 1;
-    return listen_port80(config, &options, front, why);
+    return listen_port80(config, &options, front, &bound[1], why);
 }
 
 /* What the pages show, and to whom. */
@@ -185,6 +186,29 @@ static bool listen_stun(const struct config *config, struct stun_options *stun, 
     return stun->is_on;
 }
 
+static const char *admin_path_of(const struct config *config) {
+    if (strcmp(config->admin_socket, "auto") != 0) return config->admin_socket;
+    return access(ADMIN_SOCKET_FOLDER, W_OK) == 0 ? ADMIN_SOCKET_PATH : "";
+}
+
+/* Without one that was asked for the relay does not start; without the usual one it does. */
+static bool listen_admin(const struct config *config, struct admin_options *options, struct unix_listener *admin,
+                         char *why) {
+    const char *path = admin_path_of(config);
+    char detail[SYS_WHY_MAX];
+    if (*path == 0) return true;
+    if (unix_listen(admin, path, 0600, detail) == 0) {
+        *options = (struct admin_options){.listen_fd = admin->fd, .is_on = true};
+        return true;
+    }
+    if (path == config->admin_socket) {
+        snprintf(why, CERTS_WHY_MAX, "-admin-socket: %s", detail);
+        return false;
+    }
+    log_line(LOG_WARNING, "no admin socket: %s", detail);
+    return true;
+}
+
 /* The certificate; its keeper outlives the relay. */
 static bool prepare_tls(const struct config *config, struct relay_options *options, struct certs *certs, char *why) {
     static struct rng rng;  // why: the office's, for as long as the process lives
@@ -213,10 +237,17 @@ static bool load_rate(const struct config *config, struct relay_options *options
     return true;
 }
 
-/* Where it listens, for the log. */
+/* Where it listens: for the log, and for operators. */
 struct bound {
-    struct net_address tcp, stun;
+    struct net_address tcp[ADMIN_LISTENERS_MAX], stun;
+    struct unix_listener admin;  // fd -1: none
 };
+
+static struct admin_addresses addresses_of(const struct front_options *front, const struct bound *bound) {
+    struct admin_addresses addresses = {.listening_count = front->listeners_count, .stun = bound->stun};
+    memcpy(addresses.listening, bound->tcp, sizeof(addresses.listening));
+    return addresses;
+}
 
 static bool prepare(const struct config *config, struct relay *relay, struct bound *bound, char *why) {
     struct relay_options options = {
@@ -234,9 +265,11 @@ static bool prepare(const struct config *config, struct relay *relay, struct bou
     bool is_fine = limits_init(&options.limits, sys_fd_limit(), why) && load_rate(config, &options, why) &&
                    make_key(config, &options.front, why) && prepare_pages(config, &options.front, why) &&
                    (!config->is_tls || prepare_tls(config, &options, &certs, why)) &&
-                   listen_all(config, &options.front, &bound->tcp, why) &&
-                   listen_stun(config, &options.stun, &bound->stun, why);
+                   listen_all(config, &options.front, bound->tcp, why) &&
+                   listen_stun(config, &options.stun, &bound->stun, why) &&
+                   listen_admin(config, &options.admin, &bound->admin, why);
     if (is_fine) {
+        options.addresses = addresses_of(&options.front, bound);
         options.resolver = make_resolver(config);
         is_fine = relay_init(relay, &options, sys_clock_ns(), why);
     }
@@ -285,20 +318,23 @@ static int run(const struct config *config) {
     static struct threads threads;  // why: as above
     char why[CERTS_WHY_MAX];
     char text[RING_FEATURES_TEXT_MAX];
-    struct bound bound;
+    struct bound bound = {.admin.fd = -1};
     sigset_t signals;
     log_line(LOG_INFO, "ringrelayd %s", RINGRELAY_VERSION);
-    if (!prepare(config, &relay, &bound, why) || !privileges_give_up(config, relay.options.certs, why)) {
+    if (!prepare(config, &relay, &bound, why) ||
+        !privileges_give_up(config, relay.options.certs, relay.options.admin.is_on, why)) {
         log_line(LOG_ERROR, "%s", why);
+        if (bound.admin.fd >= 0) unix_listener_remove(&bound.admin);
         relay_fini(&relay);
         return EXIT_CANNOT_RUN;
     }
     if (config->is_tls) {  // before the office has it
-        relay.options.certs->port = bound.tcp.port;
+        relay.options.certs->port = bound.tcp[0].port;
         relay.options.certs->stun_port = config->wants_stun ? bound.stun.port : -1;
     }
     log_line(LOG_INFO, "io_uring: %s", ring_features_text(ring_features(relay.rings[THREAD_WORKERS]), text));
     if (config->is_tls) log_line(LOG_INFO, "TLS records by %s", aead_backend_name());
+    if (bound.admin.fd >= 0) log_line(LOG_INFO, "admin socket %s", bound.admin.path);
     if (config->is_tls) certs_log(relay.options.certs, relay.options.front.identity);
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
@@ -307,12 +343,13 @@ static int run(const struct config *config) {
     CHECK(pthread_sigmask(SIG_BLOCK, &signals, NULL) == 0);  // before the threads, which inherit it
     threads_start(&threads, &relay);
     if (config->wants_stun) log_line(LOG_INFO, "STUN on %s", net_address_text(&bound.stun, text));
-    log_line(LOG_INFO, "listening on %s (%s)", net_address_text(&bound.tcp, text),
+    log_line(LOG_INFO, "listening on %s (%s)", net_address_text(&bound.tcp[0], text),
              config->is_tls     ? "TLS 1.3"
              : config->is_plain ? "plain HTTP: for use behind a TLS proxy"
                                 : "plain HTTP: for development and tests");
     wait_for_end(&signals, config, &relay);
     threads_stop(&threads, &relay);
+    if (bound.admin.fd >= 0) unix_listener_remove(&bound.admin);
     relay_fini(&relay);
     if (config->is_tls) handshake_fini();
     return EXIT_SUCCESS;

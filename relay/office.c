@@ -11,11 +11,15 @@ void office_init(struct office *o, struct ring *ring, const struct office_links 
     *o = (struct office){.ring = ring,
                          .from_main = links->from_main,
                          .to_front = links->to_front,
+                         .from_front = links->from_front,
                          .front_ring = links->front_ring,
+                         .workers_count = links->workers_count,
+                         .admin = links->admin,
                          .certs = links->certs,
                          .resolver = links->resolver,
                          .certs_due_ns = links->certs ? now_ns + CERTS_CHECK_EVERY_S * NS_PER_S : TIME_NEVER,
                          .log_lanes_count = links->log_lanes_count};
+    memcpy(o->from_workers, links->from_workers, links->workers_count * sizeof(*links->from_workers));
     memcpy(o->log_lanes, links->log_lanes, links->log_lanes_count * sizeof(*links->log_lanes));
 }
 
@@ -24,9 +28,10 @@ void office_init(struct office *o, struct ring *ring, const struct office_links 
 static void check_certs(struct office *o, uint64_t now_ns) {
     if (now_ns < o->certs_due_ns) return;
     o->certs_due_ns = now_ns + CERTS_CHECK_EVERY_S * NS_PER_S;
-    if (lane_room(o->to_front) == 0) return;
+    if (lane_room(o->to_front) <= 1) return;  // the last place is for a dump
     struct mail mail = {.kind = MAIL_IDENTITY, .identity = certs_check(o->certs, sys_wall_clock_s())};
     if (mail.identity == NULL) return;
+    o->admin->facts.tls = *tls_identity_facts(mail.identity);
     CHECK(lane_push(o->to_front, &mail));
     if (lane_flush(o->to_front)) ring_wake(o->ring, o->front_ring);
 }
@@ -36,10 +41,10 @@ void office_fini(struct office *o) { free(o->table); }
 /* Goes on with the names, and mails what is done; when to come again. */
 static uint64_t resolve(struct office *o, uint64_t now_ns) {
     if (o->resolver == NULL) return TIME_NEVER;
-    if (o->table && lane_room(o->to_front) == 0) return now_ns + NS_PER_S;
+    if (o->table && lane_room(o->to_front) <= 1) return now_ns + NS_PER_S;
     uint64_t next_ns = o->table ? now_ns : resolver_step(o->resolver, now_ns, &o->table);
     if (o->table == NULL) return next_ns;
-    if (lane_room(o->to_front) == 0) return now_ns + NS_PER_S;
+    if (lane_room(o->to_front) <= 1) return now_ns + NS_PER_S;
     CHECK(lane_push(o->to_front, &(struct mail){.kind = MAIL_BOOTSTRAP, .bootstrap = o->table}));
     o->table = NULL;
     if (lane_flush(o->to_front)) ring_wake(o->ring, o->front_ring);
@@ -55,23 +60,55 @@ static bool write_lines(struct office *o) {
     return has_more;
 }
 
-uint64_t office_step(struct office *o, uint64_t now_ns) {
-    struct ring_event none;
+static void take_mail(struct office *o, uint64_t now_ns) {
     struct mail mail;
-    CHECK(ring_reap(o->ring, &none, 1) == 0);
-    bool is_last = lane_pop(o->from_main, &mail);
+    while (lane_pop(o->from_main, &mail)) {
+        if (mail.kind == MAIL_RATE) {
+            o->admin->facts.rate = mail.rate;
+        } else {
+            CHECK(mail.kind == MAIL_STOP);
+            o->is_stopped = true;
+        }
+    }
+    while (lane_pop(o->from_front, &mail)) {
+        if (mail.kind == MAIL_DUMP) {
+            admin_on_front_asks(o->admin);
+        } else {
+            CHECK(mail.kind == MAIL_DUMP_BACK);
+            admin_on_front_dump(o->admin, now_ns);
+        }
+    }
+    for (uint32_t i = 0; i < o->workers_count; i++) {
+        if (!lane_pop(o->from_workers[i], &mail)) continue;
+        CHECK(mail.kind == MAIL_DUMP_BACK);
+        admin_on_dump(o->admin, now_ns);
+    }
+}
+
+static void take_events(struct office *o, uint64_t now_ns) {
+    struct ring_event events[ADMIN_EVENTS_PER_PASS];
+    size_t count = ring_reap(o->ring, events, array_count(events));
+    for (size_t i = 0; i < count; i++) admin_on_event(o->admin, &events[i], now_ns);
+}
+
+uint64_t office_step(struct office *o, uint64_t now_ns) {
+    take_events(o, now_ns);
+    take_mail(o, now_ns);
     bool has_more = write_lines(o);
-    while (is_last && has_more) has_more = write_lines(o);
-    o->is_stopped = is_last;
+    while (o->is_stopped && has_more) has_more = write_lines(o);
     check_certs(o, now_ns);
     uint64_t names_due_ns = o->is_stopped ? TIME_NEVER : resolve(o, now_ns);
+    uint64_t admin_due_ns = admin_step(o->admin, now_ns);
     if (log_flush()) has_more = true;
-    return has_more ? now_ns : min_of(o->certs_due_ns, names_due_ns);
+    return has_more ? now_ns : min_of(admin_due_ns, min_of(o->certs_due_ns, names_due_ns));
 }
 
 bool office_may_sleep(struct office *o) {
     for (uint32_t i = 0; i < o->log_lanes_count; i++) {
         if (lane_has_mail(&o->log_lanes[i]->lane)) return false;
     }
-    return !lane_has_mail(o->from_main);
+    for (uint32_t i = 0; i < o->workers_count; i++) {
+        if (lane_has_mail(o->from_workers[i])) return false;
+    }
+    return !lane_has_mail(o->from_main) && !lane_has_mail(o->from_front);
 }

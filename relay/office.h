@@ -1,17 +1,19 @@
 /* office.h - the one thread that may block: whatever has to wait for a disk, a terminal or a name server is done here.
  *
- * Today that is writing the log lines of all threads, looking after certificate files, and resolving the names of
- * /bootstrap-dns. It is spoken to by lanes only, so that nobody ever waits for it: a full lane of lines costs lines,
- * which are counted.
+ * That is writing the log lines of all threads, looking after certificate files, resolving the names of
+ * /bootstrap-dns, and answering operators (relay/admin.h). It is spoken to by lanes, so that nobody ever waits for it:
+ * a full lane of lines costs lines, which are counted. The admin socket is the only one in its ring, so that lines do
+ * not wait for a slow operator; sockets of look-ups are the resolver's.
  *
- * Threads: one; it is the last to be told to stop (MAIL_STOP from main, when the others have ended). Memory: none of
- * its own; the lanes are given.
+ * Threads: one; it is the last to be told to stop (MAIL_STOP from main, when the others have ended). Memory: that
+ * of the admin socket, in an arena; the lanes are given.
  */
 #pragma once
 
 #include "core/limits.h"
 #include "core/log.h"
 #include "core/ring.h"
+#include "relay/admin.h"
 #include "relay/certs.h"
 #include "relay/resolver.h"
 
@@ -21,7 +23,11 @@ struct office {
     struct ring *ring;
     struct lane *from_main;
     struct lane *to_front;
+    struct lane *from_front;
     struct ring *front_ring;
+    struct lane *from_workers[LIMIT_WORKERS_MAX];
+    uint32_t workers_count;
+    struct admin *admin;
     struct certs *certs;      // NULL: no TLS
     uint64_t certs_due_ns;
     struct resolver *resolver;  // NULL: no names
@@ -34,7 +40,11 @@ struct office {
 struct office_links {
     struct lane *from_main;
     struct lane *to_front;
+    struct lane *from_front;
     struct ring *front_ring;
+    struct lane *const *from_workers;
+    uint32_t workers_count;
+    struct admin *admin;  // initialised
     struct certs *certs;  // NULL: no TLS
     struct resolver *resolver;  // NULL: no names; outlives the office
     struct log_lane *const *log_lanes;

@@ -1,4 +1,5 @@
-/* page.h - what the pages of the front have in common. Private to front_pages.c, front_debug.c, front_bootstrap.c.
+/* page.h - what the pages of the front have in common. Private to front_pages.c, front_debug.c,
+ * front_traffic.c, front_bootstrap.c.
  *
  * A page is a function that answers one request: it fills s->out. Small ones are written into the session's own buffer;
  * a large one takes one of the front's few large buffers for as long as the session lasts, or is told to come again.

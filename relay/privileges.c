@@ -25,14 +25,15 @@ static void check_certs(const struct certs *certs, const char *user) {
     }
 }
 
-bool privileges_give_up(const struct config *config, const struct certs *certs, char *why) {
+bool privileges_give_up(const struct config *config, const struct certs *certs, bool has_admin_socket, char *why) {
     static struct sandbox sandbox;  // why: large for a stack, one per process
     char text[SANDBOX_TEXT_MAX];
     const struct sandbox_options options = {.user = config->user,
                                             .filter = config->seccomp_mode,
                                             .allows_core_dumps = config->is_dev,
                                             .opens_sockets =
-                                                *config->bootstrap_names || *config->bootstrap_hidden_names};
+                                                *config->bootstrap_names || *config->bootstrap_hidden_names,
+                                            .removes_files = has_admin_socket};
     if (!sandbox_enter(&options, &sandbox, why)) return false;
     log_line(LOG_INFO, "privileges: %s", sandbox_text(&sandbox, text));
     for (uint32_t i = 0; i < sandbox.warnings_count; i++) log_line(LOG_WARNING, "%s", sandbox.warnings[i]);

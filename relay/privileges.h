@@ -15,5 +15,7 @@
 
 #define PRIVILEGES_WHY_MAX SANDBOX_WHY_MAX
 
-/* `certs` is NULL without TLS. Logs what is in force and what is not. False: the relay is not to run. */
-must_use bool privileges_give_up(const struct config *config, const struct certs *certs, char *why);
+/* `certs` is NULL without TLS; the file of an admin socket is to be removed at the end. Logs what is in force and what
+ * is not. False: the relay is not to run. */
+must_use bool privileges_give_up(const struct config *config, const struct certs *certs, bool has_admin_socket,
+                                 char *why);

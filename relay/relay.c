@@ -9,6 +9,7 @@
 enum {
     CONTROL_LANE_ITEMS = 1024,  // control -> worker, control -> front: back-pressure makes any size right
     MAIN_LANE_ITEMS = 4,
+    DUMP_LANE_ITEMS = 2,  // there is one dump
     MAIN_RING_ENTRIES = 8,
 };
 
@@ -24,9 +25,10 @@ static size_t lane_cost(uint32_t items) {
 }
 
 static size_t lanes_footprint(const struct limits *limits) {
-    size_t per_worker = lane_cost(CONTROL_LANE_ITEMS) + lane_cost(left_items(limits)) + lane_cost(LIMIT_PARCELS);
-    return 4 * lane_cost(MAIN_LANE_ITEMS) + lane_cost(LIMIT_PARCELS) + lane_cost(CONTROL_LANE_ITEMS) +
-           limits->workers_count * per_worker;
+    size_t per_worker = lane_cost(CONTROL_LANE_ITEMS) + lane_cost(left_items(limits)) + lane_cost(LIMIT_PARCELS) +
+                        lane_cost(DUMP_LANE_ITEMS);
+    return 4 * lane_cost(MAIN_LANE_ITEMS) + 2 * lane_cost(DUMP_LANE_ITEMS) + lane_cost(LIMIT_PARCELS) +
+           lane_cost(CONTROL_LANE_ITEMS) + limits->workers_count * per_worker;
 }
 
 static struct lane *make_lane(struct relay *relay, uint32_t items) {
@@ -41,12 +43,15 @@ static void make_lanes(struct relay *relay) {
     relay->main_to_office = make_lane(relay, MAIN_LANE_ITEMS);
     relay->main_to_stun = make_lane(relay, MAIN_LANE_ITEMS);
     relay->office_to_front = make_lane(relay, MAIN_LANE_ITEMS);
+    relay->office_to_control = make_lane(relay, DUMP_LANE_ITEMS);
+    relay->front_to_office = make_lane(relay, DUMP_LANE_ITEMS);
     relay->front_to_control = make_lane(relay, LIMIT_PARCELS);
     relay->control_to_front = make_lane(relay, CONTROL_LANE_ITEMS);
     for (uint32_t i = 0; i < relay->options.limits.workers_count; i++) {
         relay->control_to_worker[i] = make_lane(relay, CONTROL_LANE_ITEMS);
         relay->worker_to_control[i] = make_lane(relay, left_items(&relay->options.limits));
         relay->worker_to_front[i] = make_lane(relay, LIMIT_PARCELS);
+        relay->worker_to_office[i] = make_lane(relay, DUMP_LANE_ITEMS);
     }
 }
 
@@ -55,6 +60,10 @@ static void make_lanes(struct relay *relay) {
 static struct ring_options ring_options_of(const struct relay_options *options, uint32_t thread_idx) {
     struct ring_options ring = {
         .features_allowed = options->ring_features, .submissions_max = 64, .completions_max = 1024};
+    if (thread_idx == THREAD_OFFICE) {
+        ring.receive_buffers = ADMIN_RECEIVE_BUFFERS;
+        ring.receive_buffer_size = ADMIN_REQUEST_MAX;
+    }
     if (thread_idx == THREAD_FRONT || thread_idx >= THREAD_WORKERS) {
         uint32_t sockets =
             thread_idx == THREAD_FRONT ? LIMIT_SESSIONS_ALL : limits_connections_per_worker(&options->limits);
@@ -122,6 +131,7 @@ size_t relay_budget(const struct limits *limits, struct budget_row rows[BUDGET_R
     struct ring_options worker_ring = ring_options_of(&options, THREAD_WORKERS);
     struct ring_options stun_ring = ring_options_of(&options, THREAD_STUN);
     struct ring_options small_ring = ring_options_of(&options, THREAD_CONTROL);
+    struct ring_options office_ring = ring_options_of(&options, THREAD_OFFICE);
     struct registrar_options places = places_of(&options);
     uint64_t workers = limits->workers_count, conns = limits_connections_per_worker(limits);
     size_t n = 0;
@@ -135,15 +145,17 @@ size_t relay_budget(const struct limits *limits, struct budget_row rows[BUDGET_R
             "4 sources remembered per connection on average");
     add_row(rows, &n, "worker", "ring and receive buffers", workers, ring_footprint(&worker_ring),
             "32 buffers of 32 KiB; 2 completions per connection");
-    add_row(rows, &n, "front", "sessions, logins, parcels", 1, front_footprint(),
-            "512 sessions (and 256 closing), 8 large buffers, 128 parcels");
+    add_row(rows, &n, "front", "sessions, logins, parcels", 1, front_footprint(limits),
+            "512 sessions (and 256 closing), 8 large buffers, 128 parcels, traffic page");
     add_row(rows, &n, "front", "ring and receive buffers", 1, ring_footprint(&front_ring), "as a worker's");
     add_row(rows, &n, "control", "books and presence", 1, control_footprint(&places),
             "one place per connection and worker");
     add_row(rows, &n, "control", "ring", 1, ring_footprint(&small_ring), "wake-ups only");
     add_row(rows, &n, "heap", "names of /bootstrap-dns", 2 * BOOTSTRAP_LISTS_MAX, sizeof(struct bootstrap_table),
             "64 names of 16 addresses per list; 2 lists, in use and in the making");
-    add_row(rows, &n, "office", "ring", 1, ring_footprint(&small_ring), "wake-ups only");
+    add_row(rows, &n, "office", "admin socket, list of clients", 1, admin_footprint(limits),
+            "32 places of 68 KiB, a row per connection");
+    add_row(rows, &n, "office", "ring and receive buffers", 1, ring_footprint(&office_ring), "32 buffers of 4 KiB");
     add_row(rows, &n, "stun", "answers under way", 1, stun_server_footprint(), "256 answers");
     add_row(rows, &n, "stun", "ring and receive buffers", 1, ring_footprint(&stun_ring), "64 buffers of 2 KiB");
     add_row(rows, &n, "shared", "directory, lanes, metrics, log", 1, shared_footprint(limits),
@@ -180,9 +192,9 @@ static size_t arena_size_of(const struct relay *relay, uint32_t thread_idx) {
     struct worker_options worker = worker_options_of(limits, 0);
     struct registrar_options places = places_of(&relay->options);
     switch (thread_idx) {
-        case THREAD_FRONT: return front_footprint();
+        case THREAD_FRONT: return front_footprint(limits);
         case THREAD_CONTROL: return control_footprint(&places);
-        case THREAD_OFFICE: return CACHE_LINE_SIZE;
+        case THREAD_OFFICE: return admin_footprint(limits);
         case THREAD_STUN: return stun_server_footprint();
         default: return worker_footprint(&worker);
     }
@@ -219,6 +231,7 @@ static void make_front(struct relay *relay, uint64_t now_ns) {
     struct front_links links = {.to_control = relay->front_to_control,
                                 .from_control = relay->control_to_front,
                                 .from_office = relay->office_to_front,
+                                .to_office = relay->front_to_office,
                                 .workers_count = relay->options.limits.workers_count,
                                 .control_ring = relay->rings[THREAD_CONTROL],
                                 .office_ring = relay->rings[THREAD_OFFICE],
@@ -233,6 +246,7 @@ static void make_control(struct relay *relay) {
     const struct limits *limits = &relay->options.limits;
     struct control_links links = {.from_main = relay->main_to_control,
                                   .from_front = relay->front_to_control,
+                                  .from_office = relay->office_to_control,
                                   .to_front = relay->control_to_front,
                                   .front_ring = relay->rings[THREAD_FRONT],
                                   .office_ring = relay->rings[THREAD_OFFICE],
@@ -248,10 +262,40 @@ static void make_control(struct relay *relay) {
                  relay->rings[THREAD_CONTROL], relay->metrics[THREAD_CONTROL]);
 }
 
+static void make_admin(struct relay *relay, uint64_t now_ns) {
+    static const char *const names[THREAD_WORKERS] = {"front", "control", "office", "stun"};
+    const struct relay_options *options = &relay->options;
+    struct admin_links links = {.ring = relay->rings[THREAD_OFFICE],
+                                .to_control = relay->office_to_control,
+                                .to_front = relay->office_to_front,
+                                .front_ring = relay->rings[THREAD_FRONT],
+                                .control_ring = relay->rings[THREAD_CONTROL]};
+    struct admin_facts facts = {.start_wall_s = options->front.start_wall_s,
+                                .start_ns = now_ns,
+                                .public_key = options->front.public_key,
+                                .addresses = options->addresses,
+                                .hostname = options->certs ? options->certs->hostname : NULL,
+                                .ring_features = ring_features(relay->rings[THREAD_WORKERS]),
+                                .limits = options->limits,
+                                .memory_bytes = options->front.memory_bytes,
+                                .has_rate_config = options->front.has_rate_config,
+                                .metrics_blocks = (const struct metrics *const *)relay->metrics,
+                                .thread_names = names,
+                                .threads_count = relay->threads_count,
+                                .rate = options->rate};
+    if (options->front.identity) facts.tls = *tls_identity_facts(options->front.identity);
+    relay->admin = arena_take(&relay->arenas[THREAD_OFFICE], sizeof(struct admin));
+    admin_init(relay->admin, &relay->arenas[THREAD_OFFICE], &options->admin, &links, &facts);
+}
+
 static void make_office(struct relay *relay, uint64_t now_ns) {
     struct office_links links = {.from_main = relay->main_to_office,
                                  .to_front = relay->office_to_front,
+                                 .from_front = relay->front_to_office,
                                  .front_ring = relay->rings[THREAD_FRONT],
+                                 .from_workers = relay->worker_to_office,
+                                 .workers_count = relay->options.limits.workers_count,
+                                 .admin = relay->admin,
                                  .certs = relay->options.certs,
                                  .resolver = relay->options.resolver,
                                  .log_lanes = relay->log_lanes,
@@ -276,6 +320,7 @@ static void make_worker(struct relay *relay, uint32_t idx, uint64_t now_ns) {
     struct worker_links links = {.from_control = relay->control_to_worker[idx],
                                  .to_control = relay->worker_to_control[idx],
                                  .to_front = relay->worker_to_front[idx],
+                                 .to_office = relay->worker_to_office[idx],
                                  .control_ring = relay->rings[THREAD_CONTROL],
                                  .front_ring = relay->rings[THREAD_FRONT],
                                  .office_ring = relay->rings[THREAD_OFFICE],
@@ -300,6 +345,7 @@ bool relay_init(struct relay *relay, const struct relay_options *options, uint64
     const struct limits *limits = &options->limits;
     relay->options = *options;
     relay->options.front.memory_bytes = budget_sum(limits);
+    relay->options.front.limits = *limits;
     relay->threads_count = THREAD_WORKERS + limits->workers_count;
     if (!make_memory(relay, why) || !open_rings(relay, why)) return false;
     make_lanes(relay);
@@ -309,6 +355,7 @@ bool relay_init(struct relay *relay, const struct relay_options *options, uint64
                    &relay->rngs[THREAD_CONTROL]);
     make_front(relay, now_ns);
     make_control(relay);
+    make_admin(relay, now_ns);
     make_office(relay, now_ns);
     rng_bytes(&relay->rngs[THREAD_CONTROL], relay->source_secret, sizeof(relay->source_secret));
     make_stun(relay, now_ns);
@@ -374,9 +421,11 @@ static bool mail_from_main(struct relay *relay, struct lane *lane, enum relay_th
 }
 
 bool relay_set_rate(struct relay *relay, const struct rate_limit *rate) {
-    if (lane_room(relay->main_to_control) <= 1) return false;  // the last place is for STOP
-    return mail_from_main(relay, relay->main_to_control, THREAD_CONTROL,
-                          &(struct mail){.kind = MAIL_RATE, .rate = *rate});
+    struct mail mail = {.kind = MAIL_RATE, .rate = *rate};
+    /* The last places are for STOP. */
+    if (lane_room(relay->main_to_control) <= 1 || lane_room(relay->main_to_office) <= 1) return false;
+    return mail_from_main(relay, relay->main_to_control, THREAD_CONTROL, &mail) &&
+           mail_from_main(relay, relay->main_to_office, THREAD_OFFICE, &mail);
 }
 
 /* A full lane means that it was told already. */

@@ -17,6 +17,7 @@
 #include "core/log.h"
 #include "core/ring.h"
 #include "core/rng.h"
+#include "relay/admin.h"
 #include "relay/control.h"
 #include "relay/front.h"
 #include "relay/office.h"
@@ -34,6 +35,8 @@ struct relay_options {
     struct resolver *resolver;  // NULL: no names for /bootstrap-dns; the relay's from relay_init on
     struct certs *certs;  // NULL: no TLS; the office's from relay_init on
     struct stun_options stun;
+    struct admin_options admin;
+    struct admin_addresses addresses;  // for the operator
     unsigned ring_features;
     uint64_t write_timeout_ns;
     enum placement placement;
@@ -57,11 +60,14 @@ struct relay {
     struct lane *main_to_office;
     struct lane *main_to_stun;
     struct lane *office_to_front;
+    struct lane *office_to_control;
+    struct lane *front_to_office;
     struct lane *front_to_control;
     struct lane *control_to_front;
     struct lane *control_to_worker[LIMIT_WORKERS_MAX];
     struct lane *worker_to_control[LIMIT_WORKERS_MAX];
     struct lane *worker_to_front[LIMIT_WORKERS_MAX];
+    struct lane *worker_to_office[LIMIT_WORKERS_MAX];
     struct crossing_station *stations;  // of the workers
     uint8_t source_secret[16];          // theirs
     struct epoch epoch;
@@ -70,6 +76,7 @@ struct relay {
     struct control control;
     struct office office;
     struct stun_server stun;
+    struct admin *admin;
     struct worker *workers[LIMIT_WORKERS_MAX];
 };
 

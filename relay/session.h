@@ -5,6 +5,7 @@
  *   front_login.c   from a request for /derp to a packed connection
  *   front_websocket.c   the same for a WebSocket: its answer, its frames taken apart in s->in
  *   front_pages.c   everything else that HTTP asks for, with front_debug.c and front_bootstrap.c (relay/page.h)
+ *   front_traffic.c the one page that does not end
  *
  * Whatever the transport, phases see plaintext: s->in holds what has been received and not been consumed, s->out what
  * is to be sent. With TLS the bytes of the socket are collected in s->raw, of which whole records are opened into

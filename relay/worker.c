@@ -233,11 +233,13 @@ static void on_mail(struct worker *w, const struct mail *mail) {
         case MAIL_RELEASE: on_release(w, mail); return;
         case MAIL_GONE: on_gone(w, mail); return;
         case MAIL_RATE: on_rate(w, &mail->rate); return;
+        case MAIL_DUMP: w->dump = mail->dump; return;
         case MAIL_STOP: w->is_stopped = true; return;
         case MAIL_LOGIN:
         case MAIL_PARCEL_BACK:
         case MAIL_IDENTITY:
         case MAIL_BOOTSTRAP:
+        case MAIL_DUMP_BACK:
         case MAIL_LEFT: break;
     }
     BUG("mail that a worker does not get");
@@ -326,6 +328,14 @@ static void phase_flush(struct worker *w) {
     w->current = NULL;
 }
 
+/* A part of the dump that is under way here. There is only one of it, so its lane has room. */
+static void phase_dump(struct worker *w) {
+    if (likely(w->dump == NULL) || !dump_step(w->dump, w)) return;
+    CHECK(lane_push(w->links.to_office, &(struct mail){.kind = MAIL_DUMP_BACK, .dump = w->dump}));
+    w->dump = NULL;
+    if (lane_flush(w->links.to_office)) ring_wake(w->ring, w->links.office_ring);
+}
+
 static void flush_lanes(struct worker *w) {
     if (w->has_mail_for_control && lane_flush(w->links.to_control)) ring_wake(w->ring, w->links.control_ring);
     if (w->has_mail_for_front && lane_flush(w->links.to_front)) ring_wake(w->ring, w->links.front_ring);
@@ -333,9 +343,10 @@ static void flush_lanes(struct worker *w) {
     if (log_flush()) ring_wake(w->ring, w->links.office_ring);
 }
 
-/* Who found no chunk tries again soon; packets of ours that are away are looked for now and then. */
+/* A dump goes on at once; who found no chunk tries again soon; packets of ours that are away are looked for now and
+ * then. */
 static uint64_t next_pass_ns(const struct worker *w) {
-    if (w->gone_count) return w->now_ns;
+    if (w->gone_count || w->dump) return w->now_ns;
     if (w->dirty) return w->now_ns + NS_PER_MS;
     uint64_t next_ns = min_of(wheel_next_ns(&w->wheel), w->rtt_due_ns);
     return w->crossing.away ? min_of(next_ns, w->now_ns + CROSSING_COLLECT_NS) : next_ns;
@@ -356,6 +367,7 @@ uint64_t worker_step(struct worker *w, uint64_t now_ns) {
     phase_timers(w);
     w->rtt_due_ns = rtt_step(w);
     phase_flush(w);
+    phase_dump(w);
     crossing_flush_home(&w->crossing);
     crossing_publish_free(&w->crossing, worker_free_bytes(w));
     flush_lanes(w);

@@ -36,6 +36,7 @@ struct worker_links {
     struct lane *from_control;  // lane: we consume
     struct lane *to_control;    // lane: we produce
     struct lane *to_front;      // lane: we produce
+    struct lane *to_office;     // lane: we produce
     struct ring *control_ring;
     struct ring *front_ring;
     struct ring *office_ring;
@@ -88,6 +89,7 @@ struct worker {
     struct conn *holder_oldest;  // connections with an incomplete frame or record: the first to go when memory is short
     struct conn *holder_newest;
     struct conn *current;  // whose bytes are handled or sealed now: must not be ended by a need for memory
+    struct dump *dump;  // under way, or NULL
     const struct directory *directory;
     struct worker_links links;
     uint64_t write_timeout_ns;

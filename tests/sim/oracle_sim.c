@@ -151,12 +151,19 @@ void oracle_on_server_info(struct oracle *oracle, uint32_t client) {
         sim_fail("client %u has ServerInfo before it is present", client);
 }
 
+/* At its place all connections have ended, of which control does not know yet. */
+static bool is_deserted(const struct oracle *oracle, route where) {
+    const struct peer *peer = &oracle->house->relay.workers[route_worker(where)]->peers[route_slot(where)];
+    return peer->conns.count == 0;
+}
+
+/* A key that comes back before control knows that it has left is not reported gone, but nobody has received for it. */
 static void on_presence(struct oracle *oracle, const struct presence_event *event) {
     uint32_t key = oracle_key_idx(oracle, &event->key);
     sim_note(event->kind == PRESENCE_PRESENT ? "present" : "gone", key, event->conn_id);
     struct oracle_key *k = &oracle->keys[key];
     if (event->kind == PRESENCE_PRESENT) {
-        if (k->presents_now++ == 0) k->since_ns = sim.now_ns;
+        if (k->presents_now++ == 0 || is_deserted(oracle, event->where)) k->since_ns = sim.now_ns;
         k->presents++;
         k->where = event->where;
         oracle->presents_all++;

@@ -90,6 +90,15 @@ stop
 says "stopping"
 printf 'ok: without privileges it serves, reloads and stops\n'
 
+# asks: the admin socket answers.
+socket=$dir/admin.sock
+asks() { "$tool" clients --socket "$socket" >"$dir/out" 2>&1 || die "clients: $(cat "$dir/out")"; }
+start "${tls[@]}" -admin-socket "$socket"
+asks
+stop
+[ ! -e "$socket" ] || die "the filter keeps the admin socket from being removed"
+printf 'ok: its admin socket\n'
+
 before=$(sed -n "s/^Seccomp_filters:[^0-9]*//p" /proc/self/status)
 for mode in off log; do
     start "${tls[@]}" -seccomp="$mode"
@@ -137,6 +146,23 @@ printf 'ok: root without privileges\n'
 
 nobody=$(id -u nobody) group=$(id -g nobody)
 as_nobody=("Uid: $nobody $nobody $nobody $nobody" "Gid: $group $group $group $group" "CapBnd: 0000000000000000")
+
+# In a folder of root's the admin socket stays behind, and is root's alone; the next start replaces it. In one of the
+# user's own it goes.
+for owner in root nobody; do
+    mkdir -p "$dir/run"
+    chown "$owner" "$dir/run"
+    socket=$dir/run/admin.sock
+    for _ in 1 2; do
+        start "${tls[@]}" -user nobody -admin-socket "$socket"
+        [ "$(stat -c '%U %a' "$socket")" = "root 600" ] || die "the socket is $(stat -c '%U %a' "$socket")"
+        asks
+        stop
+        if [ $owner = root ] && [ ! -S "$socket" ]; then die "nobody has removed a file of root's"; fi
+        if [ $owner = nobody ] && [ -e "$socket" ]; then die "the socket is still there"; fi
+    done
+done
+printf 'ok: the admin socket of another user\n'
 
 # Files that only root can read: said at the start, and the old certificate stays when they change.
 chmod 755 "$certs"

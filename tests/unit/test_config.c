@@ -53,6 +53,7 @@ static void test_defaults(void **state) {
     assert_int_equal(config.where.address.port, 3340);
     assert_true(config.where.is_wildcard);
     assert_string_equal(config.key_path, "");
+    assert_string_equal(config.admin_socket, "auto");
     assert_string_equal(config.log_level, "info");
     assert_int_equal(config.tcp_keepalive_ns, 600 * (int64_t)NS_PER_S);
     assert_int_equal(config.tcp_user_timeout_ns, 15 * (int64_t)NS_PER_S);
@@ -596,8 +597,19 @@ static void test_ring_features_can_be_disabled(void **state) {
     assert_wrong("no feature \" defer-taskrun\"", "-dev", "-ring-disable=coop-taskrun, defer-taskrun");
 }
 
+static void test_admin_socket(void **state) {
+    (void)state;
+    assert_fine("-dev", "-admin-socket", "/tmp/x");
+    assert_string_equal(config.admin_socket, "/tmp/x");
+    assert_fine("-dev", "-admin-socket=off");
+    assert_string_equal(config.admin_socket, "");
+    assert_fine("-dev", "-admin-socket=");
+    assert_string_equal(config.admin_socket, "");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_admin_socket),
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_the_four_forms_of_a_value),
         cmocka_unit_test(test_booleans_take_no_separate_value),

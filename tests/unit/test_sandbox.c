@@ -217,6 +217,34 @@ static void test_nothing_is_written(void **state) {
     assert_int_equal(got, CHILD_GOOD);
 }
 
+static char removed[] = "/tmp/test_sandbox.XXXXXX";
+
+static bool cannot_remove(void) { return is_refused(unlink(removed)) && is_refused(unlinkat(AT_FDCWD, removed, 0)); }
+
+/* Files, no folders; and nothing more may be made or written. */
+static bool may_only_remove(void) {
+    return is_refused(unlinkat(AT_FDCWD, "/tmp/none", AT_REMOVEDIR)) && is_refused(rmdir("/tmp/none")) &&
+           is_refused(rename(removed, "/tmp/none")) && is_refused(open(removed, O_WRONLY)) && unlink(removed) == 0 &&
+           unlinkat(AT_FDCWD, removed, 0) == -1 && errno == ENOENT;
+}
+
+static void test_files_are_removed_if_asked_for(void **state) {
+    (void)state;
+    int fd = mkstemp(removed);
+    assert_true(fd >= 0);
+    close(fd);
+    struct sandbox_options options = options_of(SANDBOX_FILTER_ON);
+    int refused = run_child(&options, cannot_remove);
+    options.removes_files = true;
+    int got = run_child(&options, may_only_remove);
+    bool is_there = access(removed, F_OK) == 0;
+    if (is_there) assert_int_equal(unlink(removed), 0);
+    if (got == CHILD_UNFILTERED) skip();
+    assert_int_equal(refused, CHILD_GOOD);
+    assert_int_equal(got, CHILD_GOOD);
+    assert_false(is_there);
+}
+
 static void test_no_sockets(void **state) {
     (void)state;
     assert_works(cannot_open_sockets);
@@ -413,6 +441,7 @@ int main(void) {
         cmocka_unit_test(test_a_bug_still_aborts),
         cmocka_unit_test(test_a_ring_stays),
         cmocka_unit_test(test_nothing_is_written),
+        cmocka_unit_test(test_files_are_removed_if_asked_for),
         cmocka_unit_test(test_no_sockets),
         cmocka_unit_test(test_sockets_for_look_ups),
         cmocka_unit_test(test_no_code),
