@@ -108,11 +108,16 @@ static struct peer *find_peer(struct worker *w, route where) {
     return peer_at(w, where);
 }
 
+/* The place is not the key's any more: it has left, or it has come back elsewhere. */
+static enum drop_reason reason_without_peer(const struct worker *w, const struct node_key *dst) {
+    return directory_find(w->directory, dst) == ROUTE_NONE ? DROP_GONE_DISCONNECTED : DROP_STALE_ROUTE;
+}
+
 static void deliver(struct worker *w, struct conn *from, route where, const struct derp_send *send, bool is_disco,
                     struct packet *carrier) {
     struct peer *to = find_peer(w, where);
     if (to == NULL) {
-        metrics_drop(w->metrics, DROP_STALE_ROUTE, is_disco, send->data_size);
+        metrics_drop(w->metrics, reason_without_peer(w, send->dst), is_disco, send->data_size);
         if (carrier) packet_give(&w->packets, carrier);
         return;
     }
