@@ -214,6 +214,16 @@ func TestHostileFairness(t *testing.T) {
 	oursOnly(t, "a share of the receiver for each source")
 	const data, ofDisco, perSecond, pace = 12, 3, 20, 2_000_000
 	sc := stage(t, relay.Options{})
+	defer func() {
+		if !t.Failed() {
+			return
+		}
+		for name, n := range varz(t, sc.Server) {
+			if n != 0 {
+				t.Log(name, n) // where are the packets?
+			}
+		}
+	}()
 	p := loginSmall(t, sc.Server)
 	f := sc.flood(t, 1001, p.pub, fixed(1400))
 	all := []*torrent{f}
