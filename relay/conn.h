@@ -132,6 +132,9 @@ _Static_assert(offsetof(struct conn, r) < sizeof(struct conn_value) + _Alignof(s
                    sizeof(struct conn) == offsetof(struct conn, r) + sizeof(struct conn_runtime),
                "everything in struct conn is either in the table of conn_value.h or in conn_runtime");
 
+/* The connection in whose runtime `ptr` is the member `field`: a timer, a holder, a duplicate. */
+#define conn_of(ptr, field) container_of(ptr, struct conn, r.field)
+
 /* Makes a connection of the parcel and joins it to `peer`; the socket is not read and nothing is written before
  * conn_start. The parcel stays in use until then. NULL when memory is short; nothing has happened then. */
 must_use struct conn *conn_adopt(struct worker *w, struct peer *peer, uint16_t parcel_idx);

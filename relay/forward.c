@@ -109,15 +109,16 @@ static struct peer *find_peer(struct worker *w, route where) {
 }
 
 /* The place is not the key's any more: it has left, or it has come back elsewhere. */
-static enum drop_reason reason_without_peer(const struct worker *w, const struct node_key *dst) {
-    return directory_find(w->directory, dst) == ROUTE_NONE ? DROP_GONE_DISCONNECTED : DROP_STALE_ROUTE;
+static enum drop_reason reason_without_peer(route now) {
+    return now == ROUTE_NONE ? DROP_GONE_DISCONNECTED : DROP_STALE_ROUTE;
 }
 
 static void deliver(struct worker *w, struct conn *from, route where, const struct derp_send *send, bool is_disco,
                     struct packet *carrier) {
     struct peer *to = find_peer(w, where);
     if (to == NULL) {
-        metrics_drop(w->metrics, reason_without_peer(w, send->dst), is_disco, send->data_size);
+        metrics_drop(w->metrics, reason_without_peer(directory_find(w->directory, send->dst)), is_disco,
+                     send->data_size);
         if (carrier) packet_give(&w->packets, carrier);
         return;
     }
@@ -147,7 +148,7 @@ void forward_from_worker(struct worker *w, struct packet *packet) {
         route now = directory_find(w->directory, &head->dst);
         to = now != ROUTE_NONE ? find_peer(w, now) : NULL;
         if (to == NULL) {
-            worker_drop(w, packet, now == ROUTE_NONE ? DROP_GONE_DISCONNECTED : DROP_STALE_ROUTE);
+            worker_drop(w, packet, reason_without_peer(now));
             return;
         }
     }

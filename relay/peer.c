@@ -4,16 +4,13 @@
 #include "relay/conn.h"
 #include "relay/worker.h"
 
-static struct conn *conn_of(struct duplicate *member) {
-    struct conn_runtime *r = container_of(member, struct conn_runtime, duplicate);
-    return container_of(r, struct conn, r);
+struct conn *peer_active(const struct peer *peer) {
+    return peer->conns.active ? conn_of(peer->conns.active, duplicate) : NULL;
 }
-
-struct conn *peer_active(const struct peer *peer) { return peer->conns.active ? conn_of(peer->conns.active) : NULL; }
 
 struct conn *peer_conn(const struct peer *peer, uint64_t conn_id) {
     for (struct duplicate *member = peer->conns.members; member; member = member->next) {
-        if (conn_of(member)->v.conn_id == conn_id) return conn_of(member);
+        if (conn_of(member, duplicate)->v.conn_id == conn_id) return conn_of(member, duplicate);
     }
     return NULL;
 }
@@ -73,7 +70,7 @@ static void drop_all(struct worker *w, struct peer *peer) {
  * active one. */
 static void settle(struct worker *w, struct peer *peer) {
     for (struct duplicate *member = peer->conns.members; member; member = member->next) {
-        struct conn *conn = conn_of(member);
+        struct conn *conn = conn_of(member, duplicate);
         conn->v.activity = member->place;
         conn->v.is_disabled = member->is_disabled;
     }

@@ -203,8 +203,7 @@ static void tell_gone(struct worker *w, uint32_t count) {
     struct sender_holder *holder;
     for (uint32_t i = 0; i < count; i++) {
         while ((holder = senders_take_holder(&w->senders, &w->gone[i])) != NULL) {
-            struct conn_runtime *r = container_of(holder, struct conn_runtime, senders);
-            conn_send_farewell(w, container_of(r, struct conn, r), &w->gone[i]);
+            conn_send_farewell(w, conn_of(holder, senders), &w->gone[i]);
         }
     }
     w->gone_count -= count;
@@ -296,20 +295,10 @@ static void phase_gone(struct worker *w) {
 static void phase_timers(struct worker *w) {
     struct wheel_timer *timer;
     while ((timer = wheel_pop(&w->wheel, w->now_ns)) != NULL) {
-        struct conn_runtime *r;
         switch ((enum conn_timer)timer->kind) {
-            case CONN_TIMER_KEEPALIVE:
-                r = container_of(timer, struct conn_runtime, keepalive_timer);
-                conn_on_keepalive_timer(w, container_of(r, struct conn, r));
-                break;
-            case CONN_TIMER_WRITE:
-                r = container_of(timer, struct conn_runtime, write_timer);
-                conn_on_write_timer(w, container_of(r, struct conn, r));
-                break;
-            case CONN_TIMER_READ:
-                r = container_of(timer, struct conn_runtime, read_timer);
-                conn_on_read_timer(w, container_of(r, struct conn, r));
-                break;
+            case CONN_TIMER_KEEPALIVE: conn_on_keepalive_timer(w, conn_of(timer, keepalive_timer)); break;
+            case CONN_TIMER_WRITE: conn_on_write_timer(w, conn_of(timer, write_timer)); break;
+            case CONN_TIMER_READ: conn_on_read_timer(w, conn_of(timer, read_timer)); break;
         }
     }
 }
