@@ -237,6 +237,15 @@ func TestHostileFairness(t *testing.T) {
 	light := all[1:]
 	sc.awaitGrown(t, metricQueueHead, 100) // all is full: nobody reads yet
 	in := newIntake(p, all...)
+	defer func() {
+		if !t.Failed() {
+			return
+		}
+		for i, l := range all {
+			arrived, lost := in.of(l)
+			t.Logf("torrent %d: %d sent, %d arrived, %d before them lost", i, l.sent.Load(), arrived, lost)
+		}
+	}()
 	in.start(t, pace)
 	end := time.Now().Add(lasting(3 * time.Second))
 	for time.Now().Before(end) {
