@@ -324,7 +324,7 @@ func (f *torrent) stop(t *testing.T) {
 }
 
 // last sends the last packet, when the others have stopped: the newest, which
-// is never the one that is dropped.
+// is not the one that is dropped, but for what finish says.
 func (f *torrent) last(t *testing.T) {
 	t.Helper()
 	n := f.sent.Add(1) - 1
@@ -405,17 +405,39 @@ func (in *intake) goesOn(t *testing.T, d time.Duration) {
 	}
 }
 
-// finish waits for the last packets.
+// finish waits for the last packets. One may be lost: when another worker is
+// behind, packets that its clients sent earlier arrive later, and push it out
+// of the queue of a receiver that is full. Then it is sent again, and counts as
+// missing.
 func (in *intake) finish(t *testing.T) {
 	t.Helper()
-	select {
-	case err := <-in.done:
-		if err != nil {
-			t.Fatalf("receiver: %v", err)
+	const patience = 2 * time.Second
+	for range wait / patience {
+		select {
+		case err := <-in.done:
+			if err != nil {
+				t.Fatalf("receiver: %v", err)
+			}
+			return
+		case <-time.After(patience):
 		}
-	case <-time.After(2 * wait):
-		t.Fatalf("the last packets do not come within %v", 2*wait)
+		for _, f := range in.unfinished() {
+			t.Logf("packet %d of %d was the last and did not come within %v", f.sent.Load()-1, f.ID, patience)
+			f.one(t)
+		}
 	}
+	t.Fatalf("the last packets do not come within %v", wait)
+}
+
+func (in *intake) unfinished() (torrents []*torrent) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for _, c := range in.from {
+		if c.next < c.sent.Load() {
+			torrents = append(torrents, c.torrent)
+		}
+	}
+	return torrents
 }
 
 func (in *intake) take(f wire.Frame) error {
