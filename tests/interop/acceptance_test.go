@@ -175,7 +175,7 @@ func testConsistencyCheck(t *testing.T) {
 	}
 }
 
-// TestAcceptance08Idle: with RINGRELAY_IDLE=1.
+// TestAcceptance08Idle: with RINGRELAY_IDLE=131s, or as the specification has it, 10m.
 func TestAcceptance08Idle(t *testing.T) {
 	t.Parallel() // or all tests would wait for it
 	runAll(t, check{"keep-alives, no end", TestIdleConnection})

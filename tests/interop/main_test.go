@@ -22,7 +22,7 @@ const usage = `interop: no server to test. Set exactly one of
   RINGRELAY_REFERENCE=path/to/derper    the real one: go build -o derper tailscale.com/cmd/derper
 
 relative to this folder or any parent; RINGRELAY_SERVER_ARGS adds arguments.
-RINGRELAY_IDLE=1 adds the test that idles for more than two minutes.
+RINGRELAY_IDLE=131s adds the test that idles for that long.
 `
 
 var (
