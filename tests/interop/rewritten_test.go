@@ -200,6 +200,8 @@ func TestRewrittenControlFramesInFlood(t *testing.T) {
 	victim, flooder := login(t, s), login(t, s)
 	stop, flooded := make(chan struct{}), make(chan error, 1)
 	go func() { flooded <- flood(flooder, victim, stop) }()
+	for victim.mustRead(t, "the flood's first packet").Type != derp.FrameRecvPacket {
+	}
 	packets := 0
 	for i := range 50 {
 		echo := fmt.Appendf(nil, "flood%3d", i)
@@ -220,9 +222,6 @@ func TestRewrittenControlFramesInFlood(t *testing.T) {
 	close(stop)
 	if err := <-flooded; err != nil {
 		t.Fatal(err)
-	}
-	if packets == 0 {
-		t.Error("not a packet of the flood came")
 	}
 	t.Logf("%d packets between 50 pongs", packets)
 }
