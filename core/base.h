@@ -17,6 +17,7 @@
 #define noreturn_fn __attribute__((noreturn))
 #define printf_like(fmt_idx, args_idx) __attribute__((format(printf, fmt_idx, args_idx)))
 #define unused_arg __attribute__((unused))
+#define never_inline __attribute__((noinline))
 
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)

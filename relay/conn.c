@@ -5,6 +5,7 @@
 #include "core/check.h"
 #include "relay/conn_io.h"
 #include "relay/peer.h"
+#include "relay/trace.h"
 #include "relay/worker.h"
 
 /* ---- arriving ---- */
@@ -130,6 +131,7 @@ struct conn *conn_adopt(struct worker *w, struct peer *peer, uint16_t parcel_idx
     conn->r.source_hash = worker_source_hash(w, &peer->key);
     conn_set_rate(w, conn);
     peer_join(w, peer, conn);
+    trace_login(conn->v.conn_id, w->idx, conn->v.fd, conn->v.transport, conn->v.is_websocket, peer->key.bytes);
     stat_add(&w->metrics->connections, 1);
     if (conn->v.transport == TRANSPORT_TLS) stat_add(&w->metrics->tls_active, 1);
     if (conn->v.is_preferred) stat_add(&w->metrics->home_connections, 1);
@@ -160,7 +162,10 @@ static bool may_say_why(const struct conn *conn, enum close_reason reason) {
 void conn_close(struct worker *w, struct conn *conn, enum close_reason reason) {
     if (conn->r.is_closing) return;
     conn->r.is_closing = true;
-    stat_add(&w->metrics->closes[conn->r.ending ? conn->r.ending_reason : reason], 1);
+    enum close_reason first_reason = conn->r.ending ? (enum close_reason)conn->r.ending_reason : reason;
+    stat_add(&w->metrics->closes[first_reason], 1);
+    trace_close(conn->v.conn_id, w->idx, first_reason, conn->v.packets_received, conn->v.packets_sent,
+                conn->r.peer->backlog.bytes);
     if (reason == CLOSE_WRITE_TIMEOUT) stat_add(&w->metrics->write_timeouts, 1);
     wheel_disarm(&w->wheel, &conn->r.keepalive_timer);
     wheel_disarm(&w->wheel, &conn->r.write_timer);

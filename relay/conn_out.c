@@ -1,6 +1,7 @@
 #include "core/check.h"
 #include "relay/conn_io.h"
 #include "relay/peer.h"
+#include "relay/trace.h"
 #include "relay/worker.h"
 
 /* Looks per write timeout: the kernel tells of a finished send only when half of what it may hold unsent has gone
@@ -37,8 +38,11 @@ void conn_on_write_timer(struct worker *w, struct conn *conn) {
     wheel_arm(&w->wheel, &conn->r.write_timer, min_of(next_ns, conn->v.write_deadline_ns));
 }
 
-static void send_rest(struct worker *w, struct conn *conn) {
+/* Two callers and a probe, which is to be in one place (relay/trace.h). */
+static never_inline void send_rest(struct worker *w, struct conn *conn) {
     struct packet *chunk = conn->r.sending;
+    trace_send(conn->v.conn_id, w->idx, chunk->size - chunk->sent, chunk->sent, chunk->relayed[KIND_OTHER],
+               chunk->relayed[KIND_DISCO]);
     ring_send(w->ring, &conn->r.socket, chunk->frame + chunk->sent, chunk->size - chunk->sent);
     stat_add(&w->metrics->sends, 1);
 }
@@ -438,8 +442,9 @@ void conn_drop_chunk(struct worker *w, struct conn *conn) {
     if (chunk == NULL) return;
     conn->r.sending = NULL;
     for (int kind = 0; kind < PACKET_KIND_COUNT; kind++) {
-        stat_add(&w->metrics->packets_dropped[DROP_WRITE_ERROR][kind], chunk->relayed[kind]);
-        stat_add(&w->metrics->bytes_dropped[DROP_WRITE_ERROR][kind], chunk->relayed_bytes[kind]);
+        if (chunk->relayed[kind] == 0) continue;
+        metrics_drop_many(w->metrics, DROP_WRITE_ERROR, (enum packet_kind)kind, chunk->relayed[kind],
+                          chunk->relayed_bytes[kind]);
     }
     worker_give_chunk(w, chunk);
 }

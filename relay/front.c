@@ -8,6 +8,7 @@
 #include "core/log.h"
 #include "relay/conn_value.h"
 #include "relay/session.h"
+#include "relay/trace.h"
 
 enum {
     RESPONSE_TIMEOUT_S = 30,
@@ -126,6 +127,7 @@ static void session_free(struct front *f, struct session *s) {
 void session_refuse(struct front *f, struct session *s, enum refuse_reason reason) {
     if (s->phase == SESSION_CLOSING) return;
     stat_add(&f->metrics->refusals[reason], 1);
+    trace_refuse(s->socket.fd, reason, s->remote.ip, s->remote.port);
     session_leave(f, s);
     session_say_goodbye(f, s);
     ring_close_socket(f->ring, &s->socket, false);
@@ -210,6 +212,7 @@ static void session_open_or_wait(struct front *f, int fd, enum front_door door) 
         f->waiting[last] = (struct front_waiting){.fd = fd, .door = door};
     } else {
         stat_add(&f->metrics->refusals[REFUSE_SESSIONS_FULL], 1);
+        trace_refuse(fd, REFUSE_SESSIONS_FULL, NULL, 0);
         ring_close_fd(f->ring, fd);
     }
 }
@@ -392,10 +395,12 @@ static void on_sent(struct front *f, struct session *s, const struct ring_event 
 
 /* Who comes too fast is closed at once: then nobody waits in the kernel's queue, and the client comes again later. */
 static void open_or_reject(struct front *f, int fd, enum front_door door) {
+    trace_accept(fd, door, f->open_count);
     bool is_counted = door == DOOR_MAIN && f->options.identity;
     if (is_counted && !accept_limit_take(&f->accept_limit, f->now_ns)) {
         stat_add(&f->metrics->tls_rejected, 1);
         stat_add(&f->metrics->refusals[REFUSE_ACCEPT_LIMIT], 1);
+        trace_refuse(fd, REFUSE_ACCEPT_LIMIT, NULL, 0);
         ring_close_fd(f->ring, fd);
         return;
     }
@@ -447,7 +452,7 @@ static void on_event(struct front *f, const struct ring_event *event) {
 /* Control could not place the connection: it ends here, where it began. */
 static void refuse_parcel(struct front *f, uint16_t parcel_idx) {
     stat_add(&f->metrics->refusals[REFUSE_RELAY_FULL], 1);
-    parcel_discard(f->ring, &f->parcels.parcels[parcel_idx]);
+    trace_refuse(parcel_discard(f->ring, &f->parcels.parcels[parcel_idx]), REFUSE_RELAY_FULL, NULL, 0);
 }
 
 static void take_bootstrap(struct front *f, struct bootstrap_table *table) {

@@ -4,6 +4,16 @@
 #include <stdio.h>
 
 #include "relay/metrics_out.h"
+#include "relay/trace.h"
+
+/* ---- counting ---- */
+
+void metrics_drop_many(struct metrics *metrics, enum drop_reason reason, enum packet_kind kind, uint32_t count,
+                       size_t data_bytes) {
+    stat_add(&metrics->packets_dropped[reason][kind], count);
+    stat_add(&metrics->bytes_dropped[reason][kind], data_bytes);
+    trace_drop(metrics->worker_idx, reason, kind == KIND_DISCO, count, data_bytes);
+}
 
 /* ---- writing (relay/metrics_out.h) ---- */
 

@@ -140,13 +140,16 @@ struct metrics {
     struct stat_counter stun_requests[STUN_DISPOSITION_COUNT];
     struct stat_counter stun_families[STUN_FAMILY_COUNT];
     struct stat_counter stun_no_local_addr;  // the kernel did not say which of our addresses was asked
+    uint32_t worker_idx;  // frozen; a worker's: which one, for the probe of drops
 };
+
+/* `count` packets of `data_bytes` payload bytes altogether are dropped. Every drop passes here. */
+void metrics_drop_many(struct metrics *metrics, enum drop_reason reason, enum packet_kind kind, uint32_t count,
+                       size_t data_bytes);
 
 /* One packet of `data_size` payload bytes is dropped. */
 static inline void metrics_drop(struct metrics *metrics, enum drop_reason reason, bool is_disco, size_t data_size) {
-    enum packet_kind kind = is_disco ? KIND_DISCO : KIND_OTHER;
-    stat_add(&metrics->packets_dropped[reason][kind], 1);
-    stat_add(&metrics->bytes_dropped[reason][kind], data_size);
+    metrics_drop_many(metrics, reason, is_disco ? KIND_DISCO : KIND_OTHER, 1, data_size);
 }
 
 /* What the exposition says about the process as a whole. */

@@ -5,10 +5,12 @@
 #include "core/check.h"
 #include "relay/conn_value.h"
 
-void parcel_discard(struct ring *ring, struct parcel *parcel) {
+int parcel_discard(struct ring *ring, struct parcel *parcel) {
     struct conn_value value;
     CHECK(conn_value_unpack(&value, parcel->bytes, parcel->size));  // the front has packed it
-    ring_close_fd(ring, value.fd);
+    int fd = value.fd;
+    ring_close_fd(ring, fd);
     sodium_memzero(&value, sizeof(value));
     sodium_memzero(parcel->bytes, parcel->size);
+    return fd;
 }

@@ -45,7 +45,7 @@ must_use static inline bool parcel_take(struct parcel_box *box, uint16_t *ret_id
 }
 
 /* The packed connection is not to be: closes its fd (no ring has it) and wipes its secrets. The parcel is the
- * caller's. */
-void parcel_discard(struct ring *ring, struct parcel *parcel);
+ * caller's. Returns the number that the fd had, for the probes. */
+int parcel_discard(struct ring *ring, struct parcel *parcel);
 
 static inline void parcel_give(struct parcel_box *box, uint16_t idx) { box->free_idx[box->free_count++] = idx; }

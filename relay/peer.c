@@ -2,6 +2,7 @@
 
 #include "core/check.h"
 #include "relay/conn.h"
+#include "relay/trace.h"
 #include "relay/worker.h"
 
 struct conn *peer_active(const struct peer *peer) {
@@ -151,6 +152,7 @@ void peer_enqueue(struct worker *w, struct peer *peer, struct packet *packet) {
     size_t bytes_max = queue_bytes_max(w, packet);
     packet->enqueued_ns = w->now_ns;
     backlog_push(&peer->backlog, packet);
+    trace_enqueue(active->v.conn_id, w->idx, packet->size, peer->backlog.bytes, peer->backlog.count);
     struct packet *oldest;
     while ((oldest = backlog_pop_excess(&peer->backlog, bytes_max)) != NULL) worker_drop(w, oldest, DROP_QUEUE_HEAD);
     conn_make_dirty(w, active);

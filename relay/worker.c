@@ -5,6 +5,7 @@
 #include "core/check.h"
 #include "relay/conn.h"
 #include "relay/forward.h"
+#include "relay/trace.h"
 
 /* Packet memory is for packets and for output chunks, and each has a part that the other does not get: when queues have
  * eaten theirs, sending goes on, and when thousands have something to send at once, packets still come in. Large chunks
@@ -31,6 +32,7 @@ void worker_init(struct worker *w, struct arena *arena, const struct worker_opti
     w->ring = ring;
     w->rng = rng;
     w->metrics = metrics;
+    metrics->worker_idx = options->idx;
     w->links = *links;
     w->directory = links->directory;
     w->write_timeout_ns = options->write_timeout_ns;
@@ -174,6 +176,7 @@ void worker_mail_front(struct worker *w, const struct mail *mail) {
 static void refuse_adopt(struct worker *w, const struct mail *mail) {
     parcel_discard(w->ring, &w->links.parcels[mail->parcel_idx]);
     stat_add(&w->metrics->closes[CLOSE_NO_MEMORY], 1);
+    trace_close(0, w->idx, CLOSE_NO_MEMORY, 0, 0, 0);
     worker_mail_front(w, &(struct mail){.kind = MAIL_PARCEL_BACK, .parcel_idx = mail->parcel_idx});
     worker_mail_control(w, &(struct mail){.kind = MAIL_LEFT, .where = mail->where, .key = mail->key});
 }
