@@ -8,16 +8,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "core/aead.h"
-#include "core/sys.h"
-#include "proto/cert.h"
 #include "proto/gojson.h"
-#include "proto/handshake.h"
 #include "proto/key.h"
 #include "relay/admin.h"
 #include "relay/ctl_commands.h"
 #include "relay/derpmap.h"
 #include "relay/probe.h"
+#include "relay/trust.h"
 
 int ctl_usage_error(const char *text) {
     fprintf(stderr, "ringrelay: %s\nRun \"ringrelay help\".\n", text);
@@ -113,24 +110,6 @@ static int print_json(const struct probe_report *report, const char *server, con
 
 /* ---- pins ---- */
 
-/* The hash of the first certificate of a PEM file. */
-static bool pin_of_file(const char *path, uint8_t pin[CERT_PIN_SIZE]) {
-    static char pem[256 * 1024];  // why: a tool with one thread
-    static uint8_t der_bytes[64 * 1024];
-    ssize_t size = sys_file_read(path, pem, sizeof(pem));
-    struct reader r = reader_of(pem, size > 0 ? (size_t)size : 0);
-    struct writer der = writer_of(der_bytes, sizeof(der_bytes));
-    if (!cert_pem_next(&r, "CERTIFICATE", &der)) return false;
-    cert_pin(der_bytes, (size_t)(der.at - der_bytes), pin);
-    return true;
-}
-
-/* 64 hex digits, with or without "sha256-raw:", or the file of the certificate. */
-static bool parse_pin(const char *text, uint8_t pin[CERT_PIN_SIZE]) {
-    const char *hex = strncmp(text, "sha256-raw:", 11) == 0 ? text + 11 : text;
-    return cert_pin_parse(hex, pin) || pin_of_file(text, pin);
-}
-
 bool ctl_take_option(const char *name, int argc, char **argv, int *idx, const char **ret) {
     const char *word = argv[*idx];
     size_t size = strlen(name);
@@ -158,7 +137,7 @@ static int run_derpmap(int argc, char **argv) {
     for (int i = 0; i < argc; i++) {
         const char *value = "";
         if (ctl_take_option("--pin", argc, argv, &i, &value)) {
-            node.has_pin = parse_pin(value, node.pin);
+            node.has_pin = trust_parse_pin(value, node.pin);
             if (!node.has_pin) return ctl_usage_error("--pin takes 64 hex digits or a certificate file");
         } else if (ctl_take_option("--port", argc, argv, &i, &value)) {
             unsigned long port = strtoul(value, NULL, 10);
@@ -190,9 +169,7 @@ static int run_derpmap(int argc, char **argv) {
 
 struct probe_arguments {
     const char *url;
-    const char *pin;
-    const char *ca_path;
-    bool is_insecure;
+    struct trust_words trust;
     bool wants_json;
     int stun_port;  // 0: not asked
 };
@@ -207,11 +184,11 @@ static bool parse_probe(struct probe_arguments *a, int argc, char **argv) {
         } else if (ctl_take_option("--stun-port", argc, argv, &i, &value)) {
             if (!parse_stun_port(value, &a->stun_port) || a->stun_port < 0) return false;
         } else if (strcmp(argv[i], "--insecure") == 0) {
-            a->is_insecure = true;
+            a->trust.is_insecure = true;
         } else if (ctl_take_option("--pin", argc, argv, &i, &value)) {
-            a->pin = value;
+            a->trust.pin = value;
         } else if (ctl_take_option("--ca", argc, argv, &i, &value)) {
-            a->ca_path = value;
+            a->trust.ca_path = value;
         } else if (argv[i][0] == '-' || a->url) {
             return false;
         } else {
@@ -221,52 +198,13 @@ static bool parse_probe(struct probe_arguments *a, int argc, char **argv) {
     return a->url != NULL;
 }
 
-static struct tls_trust *fail_trust(char *why, const char *subject, const char *detail) {
-    snprintf(why, PROBE_WHY_MAX, "%s: %s", subject, detail);
-    return NULL;
-}
-
-/* The operator's own roots, or the distribution's. */
-static struct tls_trust *trust_roots(struct tls_trust_options *options, const char *path, char *why) {
-    enum { ROOTS_SIZE_MAX = 4 * 1024 * 1024 };
-    char detail[TLS_WHY_MAX];
-    char *pem = malloc(ROOTS_SIZE_MAX);
-    if (pem == NULL) return fail_trust(why, path, "no memory");
-    ssize_t size = sys_file_read(path, pem, ROOTS_SIZE_MAX);
-    struct tls_trust *trust = NULL;
-    if (size >= 0) {
-        options->roots_pem = pem;
-        options->roots_pem_size = (size_t)size;
-        trust = tls_trust_make(options, detail);
-    }
-    if (trust == NULL) (void)fail_trust(why, path, size < 0 ? strerror((int)-size) : detail);
-    free(pem);
-    return trust;
-}
-
-static struct tls_trust *make_trust(const struct probe_arguments *a, char *why) {
-    char detail[TLS_WHY_MAX];
-    if (!aead_init(NULL, why)) return NULL;
-    if (!handshake_init(detail)) return fail_trust(why, "TLS", detail);
-    struct tls_trust_options options = {.rule = TLS_TRUST_ROOTS, .suites = tls_suites_of_aead()};
-    if (a->pin && !parse_pin(a->pin, options.pin)) {
-        return fail_trust(why, "--pin", "it takes 64 hex digits or a certificate file");
-    }
-    if (!a->pin && !a->is_insecure) {
-        return trust_roots(&options, a->ca_path ? a->ca_path : "/etc/ssl/certs/ca-certificates.crt", why);
-    }
-    options.rule = a->pin ? TLS_TRUST_PIN : TLS_TRUST_ANY;
-    struct tls_trust *trust = tls_trust_make(&options, detail);
-    return trust ? trust : fail_trust(why, "TLS", detail);
-}
-
 static bool probe(const struct probe_arguments *a, struct probe_report *report, char *why) {
     struct probe_options options = {.url = a->url, .timeout_ns = 5 * NS_PER_S, .stun_port = (uint16_t)a->stun_port};
     struct rng rng;
     rng_init_system(&rng);
     memset(report, 0, sizeof(*report));
     bool is_tls = strncmp(a->url, "https://", 8) == 0;
-    if (is_tls && (options.trust = make_trust(a, why)) == NULL) return false;
+    if (is_tls && (options.trust = trust_make(&a->trust, why)) == NULL) return false;
     bool is_good = probe_run(&options, &rng, report, why);
     tls_trust_give(options.trust);
     return is_good;

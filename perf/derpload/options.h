@@ -5,7 +5,7 @@
 #pragma once
 
 #include "core/base.h"
-#include "perf/derpload/trust.h"
+#include "relay/trust.h"
 
 #define OPTIONS_WHY_MAX 512
 

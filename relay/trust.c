@@ -1,4 +1,4 @@
-#include "perf/derpload/trust.h"
+#include "relay/trust.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,7 +33,7 @@ static bool pin_of_file(const char *path, uint8_t pin[CERT_PIN_SIZE]) {
     return true;
 }
 
-static bool parse_pin(const char *text, uint8_t pin[CERT_PIN_SIZE]) {
+bool trust_parse_pin(const char *text, uint8_t pin[CERT_PIN_SIZE]) {
     const char *hex = strncmp(text, "sha256-raw:", 11) == 0 ? text + 11 : text;
     return cert_pin_parse(hex, pin) || pin_of_file(text, pin);
 }
@@ -60,7 +60,7 @@ struct tls_trust *trust_make(const struct trust_words *words, char *why) {
     if (!aead_init(NULL, why)) return NULL;
     if (!handshake_init(detail)) return fail(why, "TLS", detail);
     struct tls_trust_options options = {.rule = TLS_TRUST_ROOTS, .suites = tls_suites_of_aead()};
-    if (words->pin && !parse_pin(words->pin, options.pin)) {
+    if (words->pin && !trust_parse_pin(words->pin, options.pin)) {
         return fail(why, "--pin", "it takes 64 hex digits or a certificate file");
     }
     if (!words->pin && !words->is_insecure) {
