@@ -42,6 +42,10 @@ FLOW_TARGETS = (
     ("flow-64-1", "64 B, 1 pair", 2.5), ("flow-16000-10", "16,000 B, 10 pairs", 3),
     ("flow-16000-1", "16,000 B, 1 pair", 3))
 
+# The same with other write sizes of the clients, which decide how much a server gets at a time. Without a target.
+WRITE_ROWS = tuple(("write-%d-%d" % (size, records), "%d B, 10 pairs, %d in a write" % (size, records))
+                   for size in (1400, 64) for records in (1, 16, 32))
+
 RTT_TARGETS = (("rtt-idle", "idle", 1), ("rtt-idle-2-workers", "idle, sender and receiver on two workers", 1),
                ("rtt-60k", "with 60 k packets/s beside", 2))
 
@@ -120,7 +124,7 @@ def floor_us(results, label, size):
 
 
 def ratio_target(results, label, work, path, least, digits, floor=None):
-    target = "at most 1/%g" % least if least > 1 else "not above"
+    target = "" if least is None else "at most 1/%g" % least if least > 1 else "not above"
     result = results.get(label)
     r = ratio(result, path, THEIRS)
     if not r:
@@ -128,7 +132,7 @@ def ratio_target(results, label, work, path, least, digits, floor=None):
     ours = figure(result, path, result["servers"][0]["name"])["median"]
     return [work, middle(result, path, THEIRS, digits), "%.*f" % (digits, ours),
             "%.*f, × %.2f" % (digits, floor, ours / floor) if floor else "", spread_text(r), target,
-            verdict(r["median"] >= least, result)]
+            "" if least is None else verdict(r["median"] >= least, result)]
 
 
 def paced_target(results):
@@ -189,6 +193,8 @@ def connection_labels(results):
 def targets_of(results):
     rows = [ratio_target(results, label, "CPU per packet, flow controlled, %s, µs" % what, CPU, least, 2,
                          floor_us(results, label, int(label.split("-")[1]))) for label, what, least in FLOW_TARGETS]
+    rows += [ratio_target(results, label, "CPU per packet, flow controlled, %s, µs" % what, CPU, None, 2,
+                          floor_us(results, label, int(label.split("-")[1]))) for label, what in WRITE_ROWS]
     rows.append(paced_target(results))
     rows.append(flood_target(results))
     for label, what, least in RTT_TARGETS:
