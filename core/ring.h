@@ -294,6 +294,11 @@ void ring_give_back(struct ring *ring, const struct ring_event *event);
 
 /* ---- sleeping and waking ---- */
 
+/* Submits what was asked for, and sleeps for `ns` (less than a second) whatever arrives meanwhile: it is there to be
+ * reaped afterwards, all at once. Ends early on kernels without RING_DEFER_TASKRUN, where arrivals interrupt. Others'
+ * mail waits, too: not between ring_doze and ring_wait. */
+void ring_rest(struct ring *ring, uint64_t ns);
+
 /* Announces the wish to sleep. From here on ring_wake by others is not lost. */
 void ring_doze(struct ring *ring);
 

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <sched.h>
+#include <time.h>
 
 #include "core/ring_internal.h"
 
@@ -79,4 +80,11 @@ void ring_push(struct ring *ring) {
 void ring_push_and_wait(struct ring *ring, const struct __kernel_timespec *timeout) {
     struct io_uring_getevents_arg arg = {.ts = (uint64_t)(uintptr_t)timeout};
     enter(ring, queue_publish(ring), 1, IORING_ENTER_GETEVENTS, timeout != NULL ? &arg : NULL);
+}
+
+/* Without IORING_ENTER_GETEVENTS, so that put-off receives stay put off and find more. */
+void ring_rest(struct ring *ring, uint64_t ns) {
+    const struct timespec rest = {.tv_nsec = (long)ns};
+    ring_submit(ring);
+    (void)nanosleep(&rest, NULL);  // why: a signal only makes it shorter
 }

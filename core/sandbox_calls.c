@@ -21,6 +21,8 @@ static const int hot_calls[] = {SCMP_SYS(io_uring_enter), SCMP_SYS(futex)};
 static const int allowed_calls[] = {
     // waiting, waking, time
     SCMP_SYS(clock_gettime),
+    SCMP_SYS(clock_nanosleep),
+    SCMP_SYS(nanosleep),
     SCMP_SYS(gettimeofday),
     SCMP_SYS(time),
     SCMP_SYS(sched_yield),
@@ -142,6 +144,7 @@ static void rules_threads(struct rules *rules, uint32_t hostile) {
                                         equals(0, PRIO_PROCESS), equals(1, 0));
     }
     allow_if(rules, SCMP_SYS(prctl), equals(0, PR_SET_NAME));
+    allow_if(rules, SCMP_SYS(prctl), equals(0, PR_SET_TIMERSLACK));
     allow_if(rules, SCMP_SYS(tgkill), equals(0, (uint32_t)getpid()));  // abort
 }
 

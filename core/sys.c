@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -205,6 +206,12 @@ uint64_t sys_clock_ns(void) {
     return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
 }
 
+uint64_t sys_thread_cpu_ns(void) {
+    struct timespec used;
+    CHECK(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used) == 0);
+    return (uint64_t)used.tv_sec * NS_PER_S + (uint64_t)used.tv_nsec;
+}
+
 uint64_t sys_wall_clock_s(void) {
     struct timespec now;
     CHECK(clock_gettime(CLOCK_REALTIME, &now) == 0);
@@ -243,6 +250,8 @@ void sys_thread_describe(const char *name, int nice_value) {
     (void)pthread_setname_np(pthread_self(), cut);
     // why ignored: raising priority needs a privilege, and the relay works without it. On Linux 0 is this thread alone
     if (nice_value != 0) (void)setpriority(PRIO_PROCESS, 0, nice_value);
+    // Sleeps are short and meant (core/pacer.h); the kernel's own slack is half of one. why ignored: it is a wish
+    (void)prctl(PR_SET_TIMERSLACK, 1000, 0, 0, 0);
 }
 
 /* ---- sockets ---- */

@@ -49,6 +49,9 @@ must_use int sys_init(void);
 /* Monotonic time in ns: the `now_ns` of every loop pass. */
 uint64_t sys_clock_ns(void);
 
+/* Processor time of the calling thread in ns, user and system. A system call. */
+uint64_t sys_thread_cpu_ns(void);
+
 /* Seconds since 1970, for logs and metrics. */
 uint64_t sys_wall_clock_s(void);
 

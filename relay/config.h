@@ -53,6 +53,7 @@ struct config {
     bool is_tls;              // derived: -certmode manual
     bool wants_stun;
     bool wants_version;
+    bool is_paced;
     bool wants_budget;
     int64_t tcp_keepalive_ns;
     int64_t tcp_user_timeout_ns;

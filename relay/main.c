@@ -11,6 +11,7 @@
 
 #include "core/check.h"
 #include "core/log.h"
+#include "core/pacer.h"
 #include "core/sys.h"
 #include "core/aead.h"
 #include "core/unix.h"
@@ -41,21 +42,37 @@ static uint64_t time_until(uint64_t until_ns, uint64_t now_ns) {
     return until_ns > now_ns ? until_ns - now_ns : 0;
 }
 
+/* Every few milliseconds: how busy the thread is, and whether it should rest between passes. */
+static void take_stock(const struct relay_part *part, struct pacer *pacer, uint64_t now_ns) {
+    if (!pacer_is_due(pacer, now_ns)) return;
+    uint64_t cpu_ns = sys_thread_cpu_ns();
+    stat_set(part->busy_ns, cpu_ns);
+    pacer_look(pacer, now_ns, cpu_ns, part->packets ? stat_get(part->packets) : 0);
+}
+
+/* Until PACER_REST_NS after the begin of the pass. */
+static void rest(const struct relay_part *part, uint64_t begun_ns) {
+    uint64_t until_ns = begun_ns + PACER_REST_NS, now_ns = sys_clock_ns();
+    if (now_ns >= until_ns) return;
+    stat_add(part->rests, 1);
+    ring_rest(part->ring, until_ns - now_ns);
+}
+
 static void *thread_main(void *arg) {
     struct thread *t = arg;
     const struct relay_part *part = &t->part;
+    struct pacer pacer = {0};
     sys_thread_describe(part->name, t->nice_value);
     log_use_lane(part->log_lane);
     CHECK(ring_enable(part->ring) == 0);
     pthread_barrier_wait(t->all_enabled);  // a ring can be woken from here on
-    for (uint64_t now_ns = sys_clock_ns();;) {
+    for (uint64_t now_ns = sys_clock_ns();; now_ns = sys_clock_ns()) {
         uint64_t until_ns = part->step(part->state, now_ns);
         if (*part->is_stopped) break;
+        take_stock(part, &pacer, now_ns);
+        if (part->packets && pacer_rests(&pacer)) rest(part, now_ns);
         ring_doze(part->ring);
-        uint64_t done_ns = sys_clock_ns();
-        stat_add(part->busy_ns, done_ns - now_ns);
-        ring_wait(part->ring, part->may_sleep(part->state) ? time_until(until_ns, done_ns) : 0);
-        now_ns = sys_clock_ns();
+        ring_wait(part->ring, part->may_sleep(part->state) ? time_until(until_ns, sys_clock_ns()) : 0);
     }
     handshake_thread_fini();
     return NULL;
@@ -257,6 +274,7 @@ static bool prepare(const struct config *config, struct relay *relay, struct bou
         .ring_features = config->ring_features,
         .write_timeout_ns = (uint64_t)config->tcp_write_timeout_ns,
         .placement = config->is_spread ? PLACEMENT_SPREAD : PLACEMENT_FILL,
+        .is_paced = config->is_paced,
         .duplicates_policy = config->disables_fighters ? DUPLICATES_DISABLE_FIGHTERS : DUPLICATES_LAST_WRITER,
         .has_no_rtt = config->has_no_rtt,
         .front = {.start_wall_s = sys_wall_clock_s(), .has_rate_config = *config->rate_config != 0},

@@ -102,7 +102,8 @@ enum packet_kind { KIND_DISCO, KIND_OTHER, PACKET_KIND_COUNT };
     X(packets_crossed, "ringrelay_packets_crossed", "counter")                         \
     X(reads_held, "ringrelay_reads_held", "counter")                                   \
     X(stun_dropped, "ringrelay_stun_dropped", "counter")                               \
-    X(reads_braked, "ringrelay_reads_braked", "counter")
+    X(reads_braked, "ringrelay_reads_braked", "counter")                               \
+    X(rests, "ringrelay_rests", "counter")
 
 /* Histograms: X(field, name, bounds). Mesh rows stay zero until that is built in: dashboards made for
  * derper find every name. */
@@ -130,7 +131,7 @@ struct metrics {
     struct stat_counter tls_active;    // those under way; a DERP connection is one until it ends
     struct stat_counter tcp_rtt[RTT_BUCKET_COUNT];
     struct stat_counter rate_waits;  // pauses of a connection's reading
-    struct stat_counter busy_ns;     // not asleep
+    struct stat_counter busy_ns;     // processor time, as of some milliseconds ago
     struct stat_counter queue_time_ns;  // gauge: moving average (1/10 each) over packets taken from queues
     struct stat_counter packets_dropped[DROP_REASON_COUNT][PACKET_KIND_COUNT];
     struct stat_counter bytes_dropped[DROP_REASON_COUNT][PACKET_KIND_COUNT];

@@ -408,7 +408,10 @@ struct relay_part relay_part_at(struct relay *relay, uint32_t thread_idx) {
     struct worker *w = relay->workers[thread_idx - THREAD_WORKERS];
     char name[16];
     snprintf(name, sizeof(name), "worker-%u", w->idx);
-    return part_of(relay, thread_idx, name, w, step_worker, sleep_worker, &w->is_stopped);
+    struct relay_part part = part_of(relay, thread_idx, name, w, step_worker, sleep_worker, &w->is_stopped);
+    if (relay->options.is_paced) part.packets = &w->metrics->packets_received;
+    part.rests = &w->metrics->rests;
+    return part;
 }
 
 /* ---- telling control ---- */

@@ -41,6 +41,7 @@ struct relay_options {
     uint64_t write_timeout_ns;
     enum placement placement;
     bool has_no_rtt;
+    bool is_paced;  // workers may rest (core/pacer.h)
     enum duplicates_policy duplicates_policy;
     struct rate_limit rate;  // of each client at the start; also in `front`, for the pages
     uint64_t rng_seed;  // for simulation; 0: the system's generator
@@ -110,7 +111,9 @@ struct relay_part {
     const bool *is_stopped;
     struct ring *ring;
     struct log_lane *log_lane;
-    struct stat_counter *busy_ns;  // whoever runs the part adds how long its steps took
+    struct stat_counter *busy_ns;  // whoever runs the part sets the thread's processor time, now and then
+    const struct stat_counter *packets;  // a worker that may rest: what it has received; else NULL (core/pacer.h)
+    struct stat_counter *rests;
 };
 
 /* ---- the house ---- */
