@@ -1,10 +1,10 @@
 /* pacer.h - whether a busy thread does better to rest for a moment between two passes, so that each finds more to do.
  *
- * What it is: the interrupt moderation of a network card, for a loop. When clients write packet by packet, a thread that
- * looks again at once finds one packet, and pays a receive, an acknowledgement and a send for it. Sleeping 0.1 ms lets
- * several come, which then cost little more than one. That helps where packets of one connection come in quick
- * succession, and harms where the other side waits for an answer before it goes on. Nobody can tell beforehand which it
- * is, so it is tried out:
+ * What it is: the interrupt moderation of a network card, for a loop. When clients write packet by packet, a thread
+ * that looks again at once finds one packet, and pays a receive, an acknowledgement and a send for it. Sleeping 0.1 ms
+ * lets several come, which then cost little more than one. That helps where packets of one connection come in quick
+ * succession, and harms where the other side waits for an answer before it goes on. Nobody can tell beforehand which
+ * it is, so it is tried out:
  *
  *            busy for PACER_LOOKS spans       not less done, for clearly less
  *      OFF ----------------------> TRIAL_ON ----------------------> ON ---every RECHECK_NS--> TRIAL_OFF

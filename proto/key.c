@@ -9,6 +9,7 @@
 static const char *const error_texts[KEY_ERROR_COUNT] = {
     [KEY_OK] = "the key is good",
     [KEY_BAD_PREFIX] = "the key has the wrong prefix: a public key starts with nodekey:, a private one with privkey:",
+    [KEY_BAD_DISCO_PREFIX] = "the key has the wrong prefix: a disco key starts with discokey:",
     [KEY_BAD_LENGTH] = "the key has the wrong length: it must be exactly 64 hex digits",
     [KEY_BAD_DIGIT] = "the key holds a character that is not a hex digit",
     [KEY_FILE_TOO_LARGE] = "the key file is too large to be one: check the path",

@@ -58,6 +58,7 @@ struct mesh_key {
 enum key_error {
     KEY_OK = 0,
     KEY_BAD_PREFIX,  // not "nodekey:" or "privkey:" where one is due
+    KEY_BAD_DISCO_PREFIX,  // not "discokey:" where it is due (disco.h)
     KEY_BAD_LENGTH,  // not exactly 64 digits
     KEY_BAD_DIGIT,  // not a hex digit
     KEY_FILE_TOO_LARGE,  // more than KEY_FILE_SIZE_MAX
