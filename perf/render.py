@@ -23,7 +23,7 @@ METHOD = """
   kernel does for a socket inside the server's system calls is in it, for all servers alike; loopback also runs the
   receiver's side of the packets that a server sends in the server's time.
 - **The load** is `derpload`, one thread, on this project's own engine and record layer. One DERP frame per TLS record,
-  as Tailscale's client sends. A broken or repeated packet fails the run. Marked `f`: the load's own core was full, so
+  as Tailscale's client sends; 8 records in one write where nothing else is said. A broken or repeated packet fails the run. Marked `f`: the load's own core was full, so
   that the rate is the load's.
 - **Strangers.** Processor time on the CPUs in use that belongs to none of our processes is measured in each run, by
   /proc/stat. Above 10 % of a core the run is made again, twice at most, and the quietest counts; marked `*` if it still
@@ -45,6 +45,9 @@ FLOW_TARGETS = (
 # The same with other write sizes of the clients, which decide how much a server gets at a time. Without a target.
 WRITE_ROWS = tuple(("write-%d-%d" % (size, records), "%d B, 10 pairs, %d in a write" % (size, records))
                    for size in (1400, 64) for records in (1, 16, 32))
+
+GO_ROWS = {"go-clients": "raw frames in Go, with Go's TLS.",
+           "go-derphttp": "Tailscale's own clients, as in tailscaled."}
 
 RTT_TARGETS = (("rtt-idle", "idle", 1), ("rtt-idle-2-workers", "idle, sender and receiver on two workers", 1),
                ("rtt-60k", "with 60 k packets/s beside", 2))
@@ -276,7 +279,7 @@ def tables_of(label, result):
         return [search_table(result)]
     if label == "curve":
         return [curve_table(result)]
-    if label == "go-clients":
+    if label in GO_ROWS:
         return [go_table(result)]
     return cases_tables(result) if "cases" in result else []
 
@@ -298,8 +301,8 @@ def section(label, result, raw):
         parts.append("```\n" + "\n".join(commands) + "\n```")
     if label == "micro":
         parts += [micro_text(name, value) for name, value in result["results"].items()]
-    if label == "go-clients":
-        parts.append("Another tool asks the same question as flow-1400-10: clients written in Go, with Go's TLS.")
+    if label in GO_ROWS:
+        parts.append("Another tool asks the same question as write-1400-1: " + GO_ROWS[label])
     parts += [markdown_table(rows) for rows in tables_of(label, result)]
     parts.append("[all runs](%s)" % raw)
     return "\n\n".join(parts)

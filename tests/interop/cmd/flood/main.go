@@ -21,7 +21,7 @@ type options struct {
 	what, ringrelayd, derper, cpu string
 	rounds, rate                  int
 	duration                      time.Duration
-	json                          bool
+	json, tailscale               bool
 
 	child, addr, dir string // a flood of this kind, for the process that measures
 }
@@ -36,6 +36,7 @@ func main() {
 	flag.StringVar(&o.cpu, "server-cpu", "0", "CPU for the servers; this process is where its caller put it")
 	flag.IntVar(&o.rounds, "rounds", 5, "rounds")
 	flag.IntVar(&o.rate, "rate", 0, "relay-cost: packets per second in all; 0: as fast as they go")
+	flag.BoolVar(&o.tailscale, "derphttp", false, "relay-cost: Tailscale's own clients instead of raw frames")
 	seconds := flag.Float64("seconds", 3, "seconds of each measurement")
 	flag.BoolVar(&o.json, "json", false, "print JSON")
 	flag.StringVar(&o.child, "child", "", "for itself")
@@ -46,6 +47,13 @@ func main() {
 	if err := run(o); err != nil {
 		log.Fatal(err)
 	}
+}
+
+func (o options) clients() string {
+	if o.tailscale {
+		return "Tailscale's derphttp clients"
+	}
+	return "raw frames"
 }
 
 func run(o options) error {

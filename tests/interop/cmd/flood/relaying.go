@@ -43,7 +43,7 @@ func compareRelaying(o options, both []*load.Server) error {
 }
 
 func relayOnce(o options, s *load.Server) (r relayRound, err error) {
-	streams, err := load.NewStreams(s.Target(), pairs, window, payload, o.rate)
+	streams, err := load.NewStreams(s.Target(), pairs, window, payload, o.rate, o.tailscale)
 	if err != nil {
 		return r, err
 	}
@@ -72,8 +72,8 @@ func relayOnce(o options, s *load.Server) (r relayRound, err error) {
 }
 
 func printRelaying(o options, ours, theirs []relayRound) {
-	fmt.Printf("%d pairs, %d bytes, %d packets under way per pair, AES-128-GCM, %v each; servers on CPU %s\n\n",
-		pairs, payload, window, o.duration, o.cpu)
+	fmt.Printf("%d pairs, %d bytes, %d packets under way per pair, %s, AES-128-GCM, %v each; servers on CPU %s\n\n",
+		pairs, payload, window, o.clients(), o.duration, o.cpu)
 	const format = "%-8s %26s %26s %18s\n"
 	const cells = "%8.2f µs %7.0f/s %3.0f %%"
 	fmt.Printf(format, "", "ringrelayd: CPU each", "derper: CPU each", "derper/ringrelayd")

@@ -18,26 +18,48 @@ type Streams struct {
 
 type stream struct {
 	packets
-	from, to *Peer
+	from, to end
 	next     uint64
 }
 
 // NewStreams logs 2*pairs clients in. perSecond is of all pairs together; 0 is
-// as fast as the window lets them.
-func NewStreams(t Target, pairs, window, size, perSecond int) (*Streams, error) {
+// as fast as the window lets them. With tailscale they are Tailscale's own
+// clients (derphttp), else raw frames.
+func NewStreams(t Target, pairs, window, size, perSecond int, tailscale bool) (*Streams, error) {
 	s := &Streams{window: window}
 	if perSecond > 0 {
 		s.every = time.Second * time.Duration(pairs) / time.Duration(perSecond)
 	}
 	for range pairs {
-		l, err := NewLive(t, size)
+		p := &stream{packets: packets{size}}
+		var err error
+		for _, e := range []*end{&p.from, &p.to} {
+			if err == nil {
+				*e, err = t.end(tailscale)
+			}
+		}
 		if err != nil {
+			p.close()
 			s.Close()
 			return nil, err
 		}
-		s.pairs = append(s.pairs, &stream{packets: l.packets, from: l.a, to: l.b})
+		s.pairs = append(s.pairs, p)
 	}
 	return s, nil
+}
+
+func (t Target) end(tailscale bool) (end, error) {
+	var e end
+	var err error
+	if tailscale {
+		e, err = t.tailscaleClient()
+	} else {
+		e, err = t.Login()
+	}
+	if err != nil {
+		return nil, err // and not an end that holds a nil pointer
+	}
+	return e, nil
 }
 
 func (s *Streams) Close() {
@@ -48,10 +70,12 @@ func (s *Streams) Close() {
 
 // Suite is the cipher suite of the connections, which must all have the same.
 func (s *Streams) Suite() (uint16, error) {
-	suite := s.pairs[0].from.State.CipherSuite
+	suite, _ := s.pairs[0].from.suite()
 	for _, p := range s.pairs {
-		if p.from.State.CipherSuite != suite || p.to.State.CipherSuite != suite {
-			return 0, errors.New("connections with different cipher suites")
+		for _, e := range []end{p.from, p.to} {
+			if id, known := e.suite(); !known || id != suite {
+				return 0, errors.New("connections with different cipher suites, or unknown ones")
+			}
 		}
 	}
 	return suite, nil
@@ -82,7 +106,7 @@ func (s *Streams) run(p *stream, wg *sync.WaitGroup, errs chan<- error, delivere
 	gaveUp := make(chan struct{}) // by the receiver
 	wg.Go(func() {
 		defer close(underWay)
-		frame := p.frame(p.to.Pub)
+		frame := p.frame(p.to.pub())
 		for time.Now().Before(end) {
 			if s.every > 0 {
 				time.Sleep(time.Until(due))
@@ -95,7 +119,7 @@ func (s *Streams) run(p *stream, wg *sync.WaitGroup, errs chan<- error, delivere
 			}
 			p.fill(frame, p.next)
 			p.next++
-			if _, err := p.from.Write(frame); err != nil {
+			if err := p.from.sendFrame(p.to.pub(), frame); err != nil {
 				errs <- fmt.Errorf("sending packet %d: %w", p.next-1, err)
 				p.close()
 				return
@@ -105,7 +129,7 @@ func (s *Streams) run(p *stream, wg *sync.WaitGroup, errs chan<- error, delivere
 	wg.Go(func() {
 		defer close(gaveUp)
 		for n := range underWay {
-			payload, err := p.to.receive(p.from.Pub)
+			payload, err := p.to.receive(p.from.pub())
 			if err == nil {
 				err = p.verify(payload, n)
 			}
@@ -120,6 +144,9 @@ func (s *Streams) run(p *stream, wg *sync.WaitGroup, errs chan<- error, delivere
 }
 
 func (p *stream) close() {
-	p.from.Close()
-	p.to.Close()
+	for _, e := range []end{p.from, p.to} {
+		if e != nil {
+			e.Close()
+		}
+	}
 }
