@@ -23,8 +23,8 @@ METHOD = """
   kernel does for a socket inside the server's system calls is in it, for all servers alike; loopback also runs the
   receiver's side of the packets that a server sends in the server's time.
 - **The load** is `derpload`, one thread, on this project's own engine and record layer. One DERP frame per TLS record,
-  as Tailscale's client sends; 8 records in one write where nothing else is said. A broken or repeated packet fails the run. Marked `f`: the load's own core was full, so
-  that the rate is the load's.
+  as Tailscale's client sends; 8 records in one write where nothing else is said. A broken or repeated packet fails the
+  run. Marked `f`: the load's own core was full, so that the rate is the load's.
 - **Strangers.** Processor time on the CPUs in use that belongs to none of our processes is measured in each run, by
   /proc/stat. Above 10 % of a core the run is made again, twice at most, and the quietest counts; marked `*` if it still
   was above.
