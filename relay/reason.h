@@ -5,6 +5,7 @@
  * DROP rows are packets; their label is the value of `reason` in derp_packets_dropped and derp_bytes_dropped. The first
  * seven are derper's own and keep its names and meaning; the rest say what derper cannot.
  * CLOSE rows are connections after login; REFUSE rows are sockets that never got that far.
+ * UDP_DROP rows are datagrams of the UDP relay, UDP_REFUSE rows are endpoints that were asked of it and not given.
  */
 #pragma once
 
@@ -57,13 +58,40 @@
     X(BUFFERS_FULL, "buffers_full", "too many large logins or pages at once")                    \
     X(RELAY_FULL, "relay_full", "-max-connections is reached, or 256 by one key")
 
+#define UDP_DROP_REASONS(X)                                                              \
+    X(VNI_UNKNOWN, "vni_unknown", "no endpoint has this VNI")                            \
+    X(NOT_OPEN, "not_open", "data before both clients have bound")                       \
+    X(NOT_BOUND, "not_bound", "data from an address that is not bound")                  \
+    X(BUSY, "busy", "another worker is changing the endpoint, and was put aside")        \
+    X(SENDER, "sender", "a control message by neither of the two clients")               \
+    X(BODY, "body", "a control message that is neither Bind nor Answer")                 \
+    X(BODY_VNI, "body_vni", "a control message for another VNI inside than outside")     \
+    X(REMOTE_KEY, "remote_key", "a control message that names another remote client")    \
+    X(PORT_ZERO, "port_zero", "a control message from port 0, where no answer can go")   \
+    X(GENERATION, "generation", "a Bind of generation 0, or an Answer without its Bind") \
+    X(CHALLENGE, "challenge", "an Answer with a wrong challenge, or too late")           \
+    X(REPLAYED, "replayed", "an Answer that was taken before")
+
+#define UDP_REFUSE_REASONS(X)                                               \
+    X(CLOSED, "closed", "the relay is being stopped")                       \
+    X(NOT_READY, "not_ready", "no address of the relay is known yet")       \
+    X(SERVER_KEY, "server_key", "one of the disco keys is the relay's own") \
+    X(ZERO_KEY, "zero_key", "one of the disco keys is zero")                \
+    X(EQUAL_KEYS, "equal_keys", "both disco keys are the same")             \
+    X(FULL, "full", "there are as many endpoints as there may be")          \
+    X(UNBOUND_FULL, "unbound_full", "as many endpoints as may be wait for their clients")
+
 #define REASON_DROP_ENUM(name, label, text) DROP_##name,
 #define REASON_CLOSE_ENUM(name, label, text) CLOSE_##name,
 #define REASON_REFUSE_ENUM(name, label, text) REFUSE_##name,
+#define REASON_UDP_DROP_ENUM(name, label, text) UDP_DROP_##name,
+#define REASON_UDP_REFUSE_ENUM(name, label, text) UDP_REFUSE_##name,
 
 enum drop_reason { DROP_REASONS(REASON_DROP_ENUM) DROP_REASON_COUNT };
 enum close_reason { CLOSE_REASONS(REASON_CLOSE_ENUM) CLOSE_REASON_COUNT };
 enum refuse_reason { REFUSE_REASONS(REASON_REFUSE_ENUM) REFUSE_REASON_COUNT };
+enum udp_drop_reason { UDP_DROP_REASONS(REASON_UDP_DROP_ENUM) UDP_DROP_REASON_COUNT };
+enum udp_refuse_reason { UDP_REFUSE_REASONS(REASON_UDP_REFUSE_ENUM) UDP_REFUSE_REASON_COUNT };
 
 /* Metric label ("queue_head") and sentence of a reason. */
 const char *drop_reason_label(enum drop_reason reason);
@@ -71,3 +99,7 @@ const char *close_reason_label(enum close_reason reason);
 const char *close_reason_text(enum close_reason reason);
 const char *refuse_reason_label(enum refuse_reason reason);
 const char *refuse_reason_text(enum refuse_reason reason);
+const char *udp_drop_reason_label(enum udp_drop_reason reason);
+const char *udp_drop_reason_text(enum udp_drop_reason reason);
+const char *udp_refuse_reason_label(enum udp_refuse_reason reason);
+const char *udp_refuse_reason_text(enum udp_refuse_reason reason);

@@ -54,3 +54,4 @@ void cases_directory(struct bench_list *list);
 void cases_queue(struct bench_list *list);
 void cases_crossing(struct bench_list *list);
 void cases_wheel(struct bench_list *list);
+void cases_vni(struct bench_list *list);

@@ -265,5 +265,6 @@ int main(int argc, char **argv) {
     cases_queue(&list);
     cases_crossing(&list);
     cases_wheel(&list);
+    cases_vni(&list);
     return run_all(&o, &list);
 }

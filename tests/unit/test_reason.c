@@ -15,6 +15,10 @@ static const char *close_label(unsigned reason) { return close_reason_label((enu
 static const char *close_text(unsigned reason) { return close_reason_text((enum close_reason)reason); }
 static const char *refuse_label(unsigned reason) { return refuse_reason_label((enum refuse_reason)reason); }
 static const char *refuse_text(unsigned reason) { return refuse_reason_text((enum refuse_reason)reason); }
+static const char *udp_drop_label(unsigned reason) { return udp_drop_reason_label((enum udp_drop_reason)reason); }
+static const char *udp_drop_text(unsigned reason) { return udp_drop_reason_text((enum udp_drop_reason)reason); }
+static const char *udp_refuse_label(unsigned reason) { return udp_refuse_reason_label((enum udp_refuse_reason)reason); }
+static const char *udp_refuse_text(unsigned reason) { return udp_refuse_reason_text((enum udp_refuse_reason)reason); }
 
 static void assert_labels_are_fit(text_of label_of, unsigned count) {
     for (unsigned i = 0; i < count; i++) {
@@ -41,12 +45,16 @@ static void test_labels(void **state) {
     assert_labels_are_fit(drop_label, DROP_REASON_COUNT);
     assert_labels_are_fit(close_label, CLOSE_REASON_COUNT);
     assert_labels_are_fit(refuse_label, REFUSE_REASON_COUNT);
+    assert_labels_are_fit(udp_drop_label, UDP_DROP_REASON_COUNT);
+    assert_labels_are_fit(udp_refuse_label, UDP_REFUSE_REASON_COUNT);
 }
 
 static void test_texts(void **state) {
     (void)state;
     assert_texts_are_fit(close_text, close_label, CLOSE_REASON_COUNT);
     assert_texts_are_fit(refuse_text, refuse_label, REFUSE_REASON_COUNT);
+    assert_texts_are_fit(udp_drop_text, udp_drop_label, UDP_DROP_REASON_COUNT);
+    assert_texts_are_fit(udp_refuse_text, udp_refuse_label, UDP_REFUSE_REASON_COUNT);
 }
 
 /* Dashboards for derper name these. */
