@@ -57,9 +57,17 @@ func attach(t *testing.T, dc *derphttp.Client, priv key.NodePrivate) *client {
 	if err := dc.Connect(ctx); err != nil {
 		t.Fatalf("connect: %v", err)
 	}
+	c.listen(t, func() { dc.Close() })
+	return c
+}
+
+// listen reads for a client that has connected, until hangUp at the end of t,
+// and consumes ServerInfo.
+func (c *client) listen(t *testing.T, hangUp func()) {
+	t.Helper()
 	stopped := make(chan struct{})
 	t.Cleanup(func() {
-		dc.Close()
+		hangUp()
 		for range c.msgs { // until the reader is gone: it must not outlive t
 		}
 		<-stopped
@@ -71,7 +79,6 @@ func attach(t *testing.T, dc *derphttp.Client, priv key.NodePrivate) *client {
 	if m := c.next(t, "ServerInfo"); m != (derp.ServerInfoMessage{}) {
 		t.Fatalf("first message is %#v, want an empty ServerInfoMessage", m)
 	}
-	return c
 }
 
 func (c *client) read() {

@@ -301,20 +301,7 @@ func wsConnect(t *testing.T, s *relay.Server) *client {
 func wsAttach(t *testing.T, dc *derp.Client, nc net.Conn, priv key.NodePrivate) *client {
 	t.Helper()
 	c := &client{pub: priv.Public(), msgs: make(chan derp.ReceivedMessage, 128), recv: dc.Recv, send: dc.Send}
-	stopped := make(chan struct{})
-	t.Cleanup(func() {
-		nc.Close()
-		for range c.msgs {
-		}
-		<-stopped
-	})
-	go func() {
-		defer close(stopped)
-		c.read()
-	}()
-	if m := c.next(t, "ServerInfo"); m != (derp.ServerInfoMessage{}) {
-		t.Fatalf("first message is %#v, want an empty ServerInfoMessage", m)
-	}
+	c.listen(t, func() { nc.Close() })
 	return c
 }
 

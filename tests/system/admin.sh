@@ -12,16 +12,6 @@ socket=$dir/admin.sock
 printf '{"PrivateKey": "privkey:%s"}' 000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e5f >"$dir/key"
 login=$(sed '/^#/d' "$(dirname "$0")/../golden/clientinfo.hex" | tr -d '\n' | sed 's/../\\x&/g')
 
-# expect STATUS ARGUMENT...: runs the tool; output in $dir/out and $dir/err.
-expect() {
-    local wanted=$1 rc=0
-    shift
-    "$tool" "$@" >"$dir/out" 2>"$dir/err" </dev/null || rc=$?
-    [ $rc = "$wanted" ] || die "ringrelay $*: exit status $rc instead of $wanted"
-}
-
-says() { grep -q -- "$2" "$dir/$1" || die "'$2' is missing in $1"; }
-is_silent() { [ ! -s "$dir/$1" ] || die "there is something in $1"; }
 is_narrow() { awk 'length > 80 { exit 1 }' "$dir/out" || die "a line of more than 80 columns"; }
 
 # refused WORDS FLAG...: the daemon does not start, with status 1, and says why.
@@ -36,18 +26,18 @@ refused() {
 # ---- without a relay ----
 
 for command in status clients; do
-    expect 1 $command --socket "$socket"
+    expect 1 "$tool" $command --socket "$socket"
     says err "no relay answers at $socket"
     is_silent out
-    expect 2 $command --nonsense
+    expect 2 "$tool" $command --nonsense
     says err "$command takes"
-    expect 0 $command --help
+    expect 0 "$tool" $command --help
     says out "usage: ringrelay $command"
     is_silent err
 done
-expect 2 clients --limit x --socket "$socket"
-expect 2 clients --limit -1 --socket "$socket"
-expect 1 status --socket "$dir/$(printf 'x%.0s' {1..120})"
+expect 2 "$tool" clients --limit x --socket "$socket"
+expect 2 "$tool" clients --limit -1 --socket "$socket"
+expect 1 "$tool" status --socket "$dir/$(printf 'x%.0s' {1..120})"
 says err "cannot connect"
 printf 'ok: without a relay\n'
 
@@ -55,9 +45,9 @@ printf 'ok: without a relay\n'
 
 start -c "$dir/key" -admin-socket "$socket"
 [ "$(stat -c %a "$socket")" = 600 ] || die "mode $(stat -c %a "$socket")"
-expect 0 status --socket "$socket"
+expect 0 "$tool" status --socket "$socket"
 refused "somebody answers at $socket" -admin-socket "$socket"
-expect 0 status --socket "$socket"
+expect 0 "$tool" status --socket "$socket"
 stop
 [ ! -e "$socket" ] || die "the socket is still there"
 
@@ -67,7 +57,7 @@ wait "$pid" 2>/dev/null || true
 pid=
 [ -S "$socket" ] || die "a killed relay took its socket along"
 start -admin-socket "$socket" # at once: the kernel may still be clearing up behind the one that was killed
-expect 0 status --socket "$socket"
+expect 0 "$tool" status --socket "$socket"
 stop
 
 : >"$dir/file"
@@ -88,42 +78,42 @@ request='GET /derp HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: DERP\r
 printf '%b' "$request$login" >&3
 printf '%b' "$request$login" >&4
 deadline=$((SECONDS + 10))
-until expect 0 clients --socket "$socket" --json && grep -q '"connections": 2' "$dir/out"; do
+until expect 0 "$tool" clients --socket "$socket" --json && grep -q '"connections": 2' "$dir/out"; do
     [ $SECONDS -lt $deadline ] || die "two clients do not show"
 done
 key=$(sed -n 's/.*"key": "nodekey:\([0-9a-f]*\)".*/\1/p' "$dir/out" | head -n 1)
 [ ${#key} = 64 ] || die "'$key' is no key"
 
-expect 0 status --socket "$socket"
+expect 0 "$tool" status --socket "$socket"
 for words in "^ringrelayd .*process $pid" "listens  127.0.0.1:$port" "plain HTTP" "2 of 1 keys" "^worker-1 " \
     "^office " "^stun " "dropped  nothing" "^stun     off"; do
     says out "$words"
 done
 is_narrow
-expect 0 status --socket="$socket" --json
+expect 0 "$tool" status --socket="$socket" --json
 says out "\"pid\": $pid"
 
-expect 0 clients --socket "$socket"
+expect 0 "$tool" clients --socket "$socket"
 [ "$(grep -c "^${key:0:12} .*127.0.0.1:" "$dir/out")" = 2 ] || die "not two connections"
 says out "^2 shown, 2 matching, 2 connections in all"
 says out " Dc  *127"
 says out " dc  *127"
 is_narrow
-expect 0 clients --socket "$socket" --limit 1 --sort since
+expect 0 "$tool" clients --socket "$socket" --limit 1 --sort since
 says out "^1 shown, 2 matching"
-expect 0 clients --socket "$socket" --key "nodekey:${key:0:5}" --address 127.0.0.0/8
+expect 0 "$tool" clients --socket "$socket" --key "nodekey:${key:0:5}" --address 127.0.0.0/8
 says out "^2 shown"
-expect 0 clients --socket "$socket" --key "0${key:1:20}" --address 127.0.0.1
-expect 0 clients --socket "$socket" --address 10.0.0.0/8
+expect 0 "$tool" clients --socket "$socket" --key "0${key:1:20}" --address 127.0.0.1
+expect 0 "$tool" clients --socket "$socket" --address 10.0.0.0/8
 says out "^0 shown, 0 matching, 2"
-expect 1 clients --socket "$socket" --sort size
+expect 1 "$tool" clients --socket "$socket" --sort size
 says err 'says: sort "size": it takes bytes'
-expect 1 clients --socket "$socket" --address 1.2.3
+expect 1 "$tool" clients --socket "$socket" --address 1.2.3
 says err "a network such as"
 is_silent out
 exec 3>&- 4>&-
 deadline=$((SECONDS + 10))
-until expect 0 clients --socket "$socket" && grep -q '0 connections' "$dir/out"; do
+until expect 0 "$tool" clients --socket "$socket" && grep -q '0 connections' "$dir/out"; do
     [ $SECONDS -lt $deadline ] || die "clients that are gone still show"
 done
 stop
@@ -135,18 +125,18 @@ limit() { printf '{"PerClientRateLimitBytesPerSec": %s, "PerClientRateBurstBytes
 
 limit 20000
 start -admin-socket "$socket" -rate-config "$dir/rate"
-expect 0 status --socket "$socket"
+expect 0 "$tool" status --socket "$socket"
 says out "^rate     19.5KB/s from each client"
 limit 40000
 kill -HUP "$pid"
 deadline=$((SECONDS + 10))
-until expect 0 status --socket "$socket" --json && grep -q '"bytes_per_s": 40000' "$dir/out"; do
+until expect 0 "$tool" status --socket "$socket" --json && grep -q '"bytes_per_s": 40000' "$dir/out"; do
     [ $SECONDS -lt $deadline ] || die "the new limit does not show"
 done
 stop
 dev=(-dev -certmode manual -certdir "$dir/certs" -hostname 127.0.0.1)
 start -admin-socket "$socket" -stun -stun-port 0 -http-port 0
-expect 0 status --socket "$socket"
+expect 0 "$tool" status --socket "$socket"
 says out "^listens  127.0.0.1:$port\$"
 plain=$(sed -n 's/.*plain HTTP on \([^ ]*\): .*/\1/p' "$dir/log")
 says out "^  *$plain\$"

@@ -10,7 +10,6 @@ set -euo pipefail
 load="$(dirname "$tool")/derpload"
 short=(--warmup 0.1 --seconds 0.3 --json)
 
-says() { grep -q -- "$2" "$dir/$1" || die "'$2' is missing in $1"; }
 
 # judge FILTER: of the JSON in $dir/out.
 judge() { jq -e "$1" "$dir/out" >/dev/null || die "not true of $(jq -c . "$dir/out"): $1"; }

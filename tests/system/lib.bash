@@ -69,6 +69,10 @@ expect() {
     if grep -qiE 'sanitizer|CHECK failed' "$dir/err"; then die "$*: not a clean end"; fi
 }
 
+# Of a file in $dir: out and err of what was expected, or log. Some tests have their own.
+says() { grep -q -- "$2" "$dir/$1" || die "'$2' is missing in $1"; }
+is_silent() { [ ! -s "$dir/$1" ] || die "there is something in $1"; }
+
 # await PATTERN: in the daemon's log, within 15 s.
 await() {
     local deadline=$((SECONDS + 15))
