@@ -114,6 +114,12 @@ static const struct flag flags[] = {
      "names of applications to turn away, separated by commas", false},
     {"stun", FLAG_BOOL, AT(wants_stun), "true", NULL, "run a STUN server, on UDP and the host of -a", true},
     {"stun-port", FLAG_NUMBER, AT(stun_port), "3478", NULL, "port of the STUN server; 0: chosen by the kernel", false},
+    {"relay-port", FLAG_NUMBER, AT(relay_port), "-1", NULL,
+     "port of the UDP relay (Tailscale's peer relay), on the host of -a; 0: chosen by the kernel; -1: none", false},
+    {"relay-endpoints-max", FLAG_NUMBER, AT(relay_endpoints_max), "16384", NULL,
+     "most endpoints (pairs of clients) of the UDP relay at one time, up to 1048576", false},
+    {"relay-unbound-max", FLAG_NUMBER, AT(relay_unbound_max), "0", NULL,
+     "of those, most whose clients have not both bound yet; 0: a quarter of -relay-endpoints-max", false},
     LATER("acme-eab-kid", "", "", "ACME external account binding: key ID"),
     LATER("acme-eab-key", "", "", "ACME external account binding: HMAC key"),
     LATER("acme-email", "", "", "ACME account contact"),
@@ -327,6 +333,19 @@ static enum config_result derive_listen(struct config *config, char *why) {
     return CONFIG_OK;
 }
 
+static enum config_result check_relay(struct config *config, char *why) {
+    if (config->relay_port < -1 || config->relay_port > UINT16_MAX) {
+        return wrong(why, "-relay-port takes a port from 0 to 65535, or -1 for no UDP relay");
+    }
+    if (config->relay_endpoints_max < 1 || config->relay_endpoints_max > 1 << 20) {
+        return wrong(why, "-relay-endpoints-max takes a number from 1 to 1048576");
+    }
+    if (config->relay_unbound_max < 0 || config->relay_unbound_max > config->relay_endpoints_max) {
+        return wrong(why, "-relay-unbound-max takes a number from 0 to that of -relay-endpoints-max");
+    }
+    return CONFIG_OK;
+}
+
 static bool is_log_level(const char *text) { return is_one_of(text, "debug|info|warning|error"); }
 
 static enum config_result check(struct config *config, char *why) {
@@ -480,6 +499,7 @@ enum config_result config_parse(struct config *config, int argc, char **argv, ch
     if (result == CONFIG_OK) result = derive_ring_features(config, why);
     if (result == CONFIG_OK) result = derive_listen(config, why);
     if (result == CONFIG_OK) result = check(config, why);
+    if (result == CONFIG_OK) result = check_relay(config, why);
     if (result == CONFIG_OK) result = check_pages(config, why);
     if (result == CONFIG_OK) result = derive_environment(config, why);
     if (result == CONFIG_OK) result = derive_choices(config, why);

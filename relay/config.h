@@ -60,6 +60,9 @@ struct config {
     int64_t tcp_write_timeout_ns;
     int64_t connections_max;
     int64_t stun_port;
+    int64_t relay_port;           // of the UDP relay; -1: none
+    int64_t relay_endpoints_max;
+    int64_t relay_unbound_max;    // 0: as many
     /* derived by config_parse */
     struct listen_address where;
     struct listen_address stun_where;  // the host of -a

@@ -528,6 +528,15 @@ static void start_listening(struct front *f) {
     f->is_listening = true;
 }
 
+/* why at every second whatever the table says: others allocate, too, and do not wake this thread. */
+static uint64_t end_endpoints(struct front *f) {
+    if (f->now_ns >= f->endpoints_due_ns) {
+        bool has_more = allocator_step(f->links.allocator, f->metrics, f->now_ns) <= f->now_ns;
+        f->endpoints_due_ns = has_more ? f->now_ns : f->now_ns + NS_PER_S;
+    }
+    return f->endpoints_due_ns;
+}
+
 uint64_t front_step(struct front *f, uint64_t now_ns) {
     f->now_ns = now_ns;
     if (!f->is_listening) start_listening(f);
@@ -542,7 +551,8 @@ uint64_t front_step(struct front *f, uint64_t now_ns) {
     f->has_mail_for_control = false;
     if (log_flush()) ring_wake(f->ring, f->links.office_ring);
     stat_add(&f->metrics->passes, 1);
-    return wheel_next_ns(&f->wheel);
+    uint64_t next_ns = wheel_next_ns(&f->wheel);
+    return f->links.allocator ? min_of(next_ns, end_endpoints(f)) : next_ns;
 }
 
 bool front_may_sleep(struct front *f) {

@@ -32,6 +32,7 @@
 #include "proto/http.h"
 #include "proto/key.h"
 #include "relay/accept_limit.h"
+#include "relay/allocator.h"
 #include "relay/bootstrap.h"
 #include "relay/debug_access.h"
 #include "relay/front_traffic.h"
@@ -52,6 +53,7 @@ struct front_links {
     struct ring *office_ring;
     const struct metrics *metrics_blocks[LIMIT_WORKERS_MAX + 4];  // of every thread, for the pages
     size_t metrics_count;
+    struct allocator *allocator;  // of the UDP relay, whose endpoints the front ends in time; NULL: there is none
 };
 
 /* What a listener is for. */
@@ -121,6 +123,7 @@ struct front {
     uint32_t waiting_first;
     uint32_t waiting_count;
     uint64_t start_ns;
+    uint64_t endpoints_due_ns;
     bool has_mail_for_control;
     bool is_listening;
     bool is_stopped;

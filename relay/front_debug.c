@@ -27,7 +27,16 @@ static void debug_text(struct session *s, const struct http_request *request, ui
 
 /* ---- metrics ---- */
 
-static struct metrics_process process_of(const struct front *f) {
+static const struct metrics_endpoints *endpoints_of(const struct front *f, struct metrics_endpoints *ret) {
+    struct allocator_figures figures;
+    if (f->links.allocator == NULL) return NULL;
+    allocator_figures_read(f->links.allocator, &figures);
+    *ret = (struct metrics_endpoints){.connecting = figures.endpoints - figures.open, .open = figures.open};
+    return ret;
+}
+
+/* `endpoints` is where those go, if there are any. */
+static struct metrics_process process_of(const struct front *f, struct metrics_endpoints *endpoints) {
     struct sys_process_usage usage;
     sys_process_usage(&usage);
     return (struct metrics_process){
@@ -41,16 +50,19 @@ static struct metrics_process process_of(const struct front *f) {
         .rate = f->options.has_rate_config ? &f->options.rate : NULL,
         .usage = usage,
         .queried_domains = bootstrap_queries_count(&f->bootstrap_queries),
+        .endpoints = endpoints_of(f, endpoints),
     };
 }
 
 static void write_varz(struct front *f, struct writer *w) {
-    struct metrics_process process = process_of(f);
+    struct metrics_endpoints endpoints;
+    struct metrics_process process = process_of(f, &endpoints);
     metrics_write(w, f->links.metrics_blocks, f->links.metrics_count, &process);
 }
 
 static void write_vars(struct front *f, struct writer *w) {
-    struct metrics_process process = process_of(f);
+    struct metrics_endpoints endpoints;
+    struct metrics_process process = process_of(f, &endpoints);
     metrics_write_json(w, f->links.metrics_blocks, f->links.metrics_count, &process);
 }
 

@@ -247,6 +247,18 @@ static uint32_t workers_of(const struct config *config) {
     return config->workers > 0 ? (uint32_t)config->workers : limits_workers_for(sys_cpu_count());
 }
 
+static struct limits limits_of(const struct config *config) {
+    struct limits limits = {.connections_max = (uint32_t)config->connections_max,
+                            .workers_count = workers_of(config),
+                            .packet_memory_bytes = config->packet_memory_bytes};
+    if (config->relay_port >= 0) {
+        limits.endpoints_max = (uint32_t)config->relay_endpoints_max;
+        limits.unbound_max =
+            (uint32_t)(config->relay_unbound_max ? config->relay_unbound_max : (config->relay_endpoints_max + 3) / 4);
+    }
+    return limits;
+}
+
 static bool load_rate(const struct config *config, struct relay_options *options, char *why) {
     if (*config->rate_config == 0) return true;
     if (!rateconf_load(config->rate_config, &options->rate, why)) return false;
@@ -268,9 +280,7 @@ static struct admin_addresses addresses_of(const struct front_options *front, co
 
 static bool prepare(const struct config *config, struct relay *relay, struct bound *bound, char *why) {
     struct relay_options options = {
-        .limits = {.connections_max = (uint32_t)config->connections_max,
-                   .workers_count = workers_of(config),
-                   .packet_memory_bytes = config->packet_memory_bytes},
+        .limits = limits_of(config),
         .ring_features = config->ring_features,
         .write_timeout_ns = (uint64_t)config->tcp_write_timeout_ns,
         .placement = config->is_spread ? PLACEMENT_SPREAD : PLACEMENT_FILL,
@@ -375,9 +385,7 @@ static int run(const struct config *config) {
 
 static int print_budget(const struct config *config) {
     char why[CONFIG_WHY_MAX];
-    struct limits limits = {.connections_max = (uint32_t)config->connections_max,
-                            .workers_count = workers_of(config),
-                            .packet_memory_bytes = config->packet_memory_bytes};
+    struct limits limits = limits_of(config);
     if (!limits_init(&limits, sys_fd_limit(), why)) {
         fprintf(stderr, "ringrelayd: %s\n", why);
         return EXIT_CANNOT_RUN;

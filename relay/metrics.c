@@ -171,6 +171,7 @@ static void write_all(struct metrics_out *o) {
     write_plain(o);
     write_reasons(o);
     write_workers(o);
+    if (o->process->endpoints) metrics_out_udp(o);
 }
 
 void metrics_write(struct writer *w, const struct metrics *const *blocks, size_t blocks_count,

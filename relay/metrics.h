@@ -141,6 +141,9 @@ struct metrics {
     struct stat_counter stun_requests[STUN_DISPOSITION_COUNT];
     struct stat_counter stun_families[STUN_FAMILY_COUNT];
     struct stat_counter stun_no_local_addr;  // the kernel did not say which of our addresses was asked
+    struct stat_counter udp_allocations[2];  // of endpoints: what was there already; new
+    struct stat_counter udp_refusals[UDP_REFUSE_REASON_COUNT];
+    struct stat_counter udp_endpoints_ended[2];  // that never were open; that were
     uint32_t worker_idx;  // frozen; a worker's: which one, for the probe of drops
 };
 
@@ -152,6 +155,8 @@ void metrics_drop_many(struct metrics *metrics, enum drop_reason reason, enum pa
 static inline void metrics_drop(struct metrics *metrics, enum drop_reason reason, bool is_disco, size_t data_size) {
     metrics_drop_many(metrics, reason, is_disco ? KIND_DISCO : KIND_OTHER, 1, data_size);
 }
+
+struct metrics_endpoints;
 
 /* What the exposition says about the process as a whole. */
 struct metrics_process {
@@ -165,6 +170,13 @@ struct metrics_process {
     const struct rate_limit *rate;  // NULL: no -rate-config
     struct sys_process_usage usage;
     uint32_t queried_domains;
+    const struct metrics_endpoints *endpoints;  // NULL: no UDP relay
+};
+
+/* Of the UDP relay, now. */
+struct metrics_endpoints {
+    uint32_t connecting;
+    uint32_t open;
 };
 
 /* Counts one sample of a connection's round-trip time; negative: there is none. */

@@ -1,4 +1,4 @@
-/* metrics_out.h - writing figures, as Prometheus text or as expvar's JSON. Private to metrics.c and metrics_derper.c.
+/* metrics_out.h - writing figures, as Prometheus text or as expvar's JSON. Private to metrics*.c.
  *
  * A name is given as derper's expvar has it: "gauge_x", "counter_x" or "x". The prefix is the type in Prometheus text
  * and not part of the name there; in JSON it is part of the name. Within an object the name gets the object's before it
@@ -38,3 +38,6 @@ void metrics_out_map_end(struct metrics_out *o);
 
 /* metrics_derper.c: all that derper shows, in its order. */
 void metrics_out_derper(struct metrics_out *o);
+
+/* metrics_udp.c: the UDP relay's; there has to be one (process->endpoints). */
+void metrics_out_udp(struct metrics_out *o);

@@ -72,14 +72,21 @@
     X(CHALLENGE, "challenge", "an Answer with a wrong challenge, or too late")           \
     X(REPLAYED, "replayed", "an Answer that was taken before")
 
-#define UDP_REFUSE_REASONS(X)                                               \
-    X(CLOSED, "closed", "the relay is being stopped")                       \
-    X(NOT_READY, "not_ready", "no address of the relay is known yet")       \
-    X(SERVER_KEY, "server_key", "one of the disco keys is the relay's own") \
-    X(ZERO_KEY, "zero_key", "one of the disco keys is zero")                \
-    X(EQUAL_KEYS, "equal_keys", "both disco keys are the same")             \
-    X(FULL, "full", "there are as many endpoints as there may be")          \
-    X(UNBOUND_FULL, "unbound_full", "as many endpoints as may be wait for their clients")
+#define UDP_REFUSE_REASONS(X)                                                                      \
+    X(CLOSED, "closed", "the relay is being stopped")                                              \
+    X(NOT_READY, "not_ready", "no address of the relay is known yet")                              \
+    X(SERVER_KEY, "server_key", "one of the disco keys is the relay's own")                        \
+    X(ZERO_KEY, "zero_key", "one of the disco keys is zero")                                       \
+    X(EQUAL_KEYS, "equal_keys", "both disco keys are the same")                                    \
+    X(FULL, "full", "there are as many endpoints as there may be")                                 \
+    X(UNBOUND_FULL, "unbound_full", "as many endpoints as may be wait for their clients")          \
+    X(WEAK_KEY, "weak_key", "one of the disco keys is a point of low order")                       \
+    X(RATE, "rate", "the requester asks faster than -relay-rate allows")                           \
+    X(QUOTA, "quota", "the requester has as many endpoints as -relay-requester-max allows")        \
+    X(REQUESTERS_FULL, "requesters_full", "too many requesters at one time")                       \
+    X(NOT_ALLOWED, "not_allowed", "the requester is not on the allow list, or has no valid token") \
+    X(NOT_A_CLIENT, "not_a_client", "the requester's disco key is neither of the two")             \
+    X(BAD_REQUEST, "bad_request", "not a request that this relay understands")
 
 #define REASON_DROP_ENUM(name, label, text) DROP_##name,
 #define REASON_CLOSE_ENUM(name, label, text) CLOSE_##name,

@@ -110,6 +110,10 @@ static struct registrar_options places_of(const struct relay_options *options) {
                                       .placement = options->placement};
 }
 
+static struct allocator_options endpoints_of(const struct limits *limits) {
+    return (struct allocator_options){.endpoints_max = limits->endpoints_max, .unbound_max = limits->unbound_max};
+}
+
 static size_t shared_footprint(const struct limits *limits) {
     uint32_t threads = THREAD_WORKERS + limits->workers_count;
     return lanes_footprint(limits) + directory_footprint(limits->connections_max) +
@@ -158,6 +162,11 @@ size_t relay_budget(const struct limits *limits, struct budget_row rows[BUDGET_R
     add_row(rows, &n, "office", "ring and receive buffers", 1, ring_footprint(&office_ring), "32 buffers of 4 KiB");
     add_row(rows, &n, "stun", "answers under way", 1, stun_server_footprint(), "256 answers");
     add_row(rows, &n, "stun", "ring and receive buffers", 1, ring_footprint(&stun_ring), "64 buffers of 2 KiB");
+    if (limits->endpoints_max) {
+        struct allocator_options endpoints = endpoints_of(limits);
+        add_row(rows, &n, "udp", "endpoints, requesters", 1, allocator_footprint(&endpoints),
+                "-relay-endpoints-max, rounded up to a power of two");
+    }
     add_row(rows, &n, "shared", "directory, lanes, metrics, log", 1, shared_footprint(limits),
             "lanes as long as what may be under way");
     return n;
@@ -202,11 +211,16 @@ static size_t arena_size_of(const struct relay *relay, uint32_t thread_idx) {
 
 static bool make_memory(struct relay *relay, char *why) {
     bool is_fine = arena_init(&relay->shared, shared_footprint(&relay->options.limits)) == 0;
+    if (relay->options.limits.endpoints_max) {
+        struct allocator_options endpoints = endpoints_of(&relay->options.limits);
+        is_fine = is_fine && arena_init(&relay->endpoints, allocator_footprint(&endpoints)) == 0;
+    }
     for (uint32_t i = 0; i < relay->threads_count; i++) {
         is_fine = is_fine && arena_init(&relay->arenas[i], arena_size_of(relay, i)) == 0;
     }
     if (!is_fine) {
-        snprintf(why, RELAY_WHY_MAX, "not enough memory: lower -max-connections or -packet-memory (see -budget)");
+        snprintf(why, RELAY_WHY_MAX,
+                 "not enough memory: lower -max-connections, -packet-memory or -relay-endpoints-max (see -budget)");
     }
     return is_fine;
 }
@@ -227,6 +241,17 @@ static void make_thread_states(struct relay *relay) {
 _Static_assert(sizeof(((struct front_links *)0)->metrics_blocks) / sizeof(struct metrics *) == RELAY_THREADS_MAX,
                "the pages sum over all threads");
 
+static void make_allocator(struct relay *relay, uint64_t now_ns) {
+    if (relay->options.limits.endpoints_max == 0) return;
+    struct allocator_options options = endpoints_of(&relay->options.limits);
+    if (relay->options.rng_seed) {
+        rng_init_seeded(&relay->endpoints_rng, relay->options.rng_seed + RELAY_THREADS_MAX);
+    } else {
+        rng_init_system(&relay->endpoints_rng);
+    }
+    relay->allocator = allocator_make(&relay->endpoints, &options, &relay->endpoints_rng, now_ns);
+}
+
 static void make_front(struct relay *relay, uint64_t now_ns) {
     struct front_links links = {.to_control = relay->front_to_control,
                                 .from_control = relay->control_to_front,
@@ -235,7 +260,8 @@ static void make_front(struct relay *relay, uint64_t now_ns) {
                                 .workers_count = relay->options.limits.workers_count,
                                 .control_ring = relay->rings[THREAD_CONTROL],
                                 .office_ring = relay->rings[THREAD_OFFICE],
-                                .metrics_count = relay->threads_count};
+                                .metrics_count = relay->threads_count,
+                                .allocator = relay->allocator};
     for (uint32_t i = 0; i < links.workers_count; i++) links.from_workers[i] = relay->worker_to_front[i];
     for (uint32_t i = 0; i < relay->threads_count; i++) links.metrics_blocks[i] = relay->metrics[i];
     front_init(&relay->front, &relay->arenas[THREAD_FRONT], &relay->options.front, &links, relay->rings[THREAD_FRONT],
@@ -338,6 +364,7 @@ static void make_worker(struct relay *relay, uint32_t idx, uint64_t now_ns) {
 
 static void seal_memory(struct relay *relay) {
     arena_seal(&relay->shared);
+    if (relay->allocator) arena_seal(&relay->endpoints);
     for (uint32_t i = 0; i < relay->threads_count; i++) arena_seal(&relay->arenas[i]);
 }
 
@@ -353,6 +380,7 @@ bool relay_init(struct relay *relay, const struct relay_options *options, uint64
     epoch_init(&relay->epoch, limits->workers_count);
     directory_init(&relay->directory, &relay->shared, limits->connections_max, &relay->epoch,
                    &relay->rngs[THREAD_CONTROL]);
+    make_allocator(relay, now_ns);
     make_front(relay, now_ns);
     make_control(relay);
     make_admin(relay, now_ns);
@@ -465,5 +493,7 @@ void relay_fini(struct relay *relay) {
     for (uint32_t i = 0; i < relay->threads_count; i++) ring_close(relay->rings[i]);
     ring_close(relay->main_ring);
     for (uint32_t i = 0; i < relay->threads_count; i++) arena_fini(&relay->arenas[i]);
+    allocator_fini(relay->allocator);
+    arena_fini(&relay->endpoints);
     arena_fini(&relay->shared);
 }

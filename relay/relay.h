@@ -18,6 +18,7 @@
 #include "core/ring.h"
 #include "core/rng.h"
 #include "relay/admin.h"
+#include "relay/allocator.h"
 #include "relay/control.h"
 #include "relay/front.h"
 #include "relay/office.h"
@@ -54,6 +55,7 @@ struct relay {
     struct ring *main_ring;      // only to wake control
     struct arena arenas[RELAY_THREADS_MAX];
     struct arena shared;         // lanes, metrics, log lanes, directory
+    struct arena endpoints;      // of the UDP relay
     struct rng rngs[RELAY_THREADS_MAX];
     struct metrics *metrics[RELAY_THREADS_MAX];
     struct log_lane *log_lanes[RELAY_THREADS_MAX];
@@ -73,6 +75,8 @@ struct relay {
     uint8_t source_secret[16];          // theirs
     struct epoch epoch;
     struct directory directory;
+    struct rng endpoints_rng;     // the allocator's
+    struct allocator *allocator;  // NULL: no UDP relay
     struct front front;
     struct control control;
     struct office office;
