@@ -69,8 +69,8 @@ struct limits {
     uint32_t connections_max;  // logged-in connections, all workers together
     uint32_t workers_count;
     size_t packet_memory_bytes;  // per worker: queues, partial frames and output chunks live in it
-    uint32_t endpoints_max;      // of the UDP relay; 0: there is none
-    uint32_t unbound_max;        // of those, whose clients have not both bound; 0: as many
+    uint32_t endpoints_max;  // of the UDP relay; 0: there is none
+    uint32_t unbound_max;  // of those, whose clients have not both bound; 0: as many
 };
 
 #define LIMITS_WHY_MAX 256

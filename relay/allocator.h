@@ -1,6 +1,6 @@
 /* allocator.h - who gets an endpoint of the UDP relay, and what he is told: keys, quotas, rates, addresses.
  *
- * It is the owner of the table of endpoints (relay/vni.h) and of what belongs to them but not to packets: the relay's
+& to them but not to packets: the relay's
  * disco key, which is made anew at each start; who has asked how often and holds how many; the addresses that clients
  * are told.
  *
@@ -15,8 +15,8 @@
  * A request, in order: the requester's bucket (one token per request, whatever comes of it: nobody tries for free), its
  * quota, the endpoint that the pair has already, room in the table; then the curve; then the endpoint.
  *
- * Requesters are known by a hash of what they are (a node key, a token). There is a fixed number of places for them; one
- * without endpoints and with a full bucket is forgotten when its place is wanted, and nothing is lost by that.
+ * Requesters are known by a hash of what they are (a node key, a token). There is a fixed number of places for them;
+ * one without endpoints and with a full bucket is forgotten when its place is wanted: nothing is lost by that.
  *
  * Sharing class: published, under its mutex. Threads: any but UDP workers. Memory: allocator_footprint, from an arena,
  * at init. Errors: a refusal with a reason of relay/reason.h; each is counted in the metrics of the thread that asked.
@@ -96,7 +96,7 @@ size_t allocator_addresses(struct allocator *allocator, struct net_address ret[A
 /* From here on nobody gets an endpoint; those that are there go on. */
 void allocator_close(struct allocator *allocator);
 
-/* The endpoint of the pair, existing or new; false when refused. *ret is filled either way. About 100 us when it is new,
+/* The endpoint of the pair, existing or new; false when refused. *ret is filled either way. About 100 us when new,
  * 1 us else. */
 must_use bool allocator_allocate(struct allocator *allocator, const struct allocator_request *request,
                                  struct metrics *metrics, uint64_t now_ns, struct allocator_answer *ret);
