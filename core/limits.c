@@ -7,6 +7,7 @@
 enum {
     CONNECTIONS_DEFAULT_MAX = 16384,
     FDS_RESERVED = 128,  // listeners, rings, standard streams, files of the office, and sessions still closing
+    UDP_WORKER_FDS = 4,  // a ring, three sockets
     PACKET_MEMORY_DEFAULT = 64 * 1024 * 1024,
     WORKERS_CHOSEN_MAX = 8,  // by itself; an operator may ask for more
     PACKET_MEMORY_MIN = 4 * 1024 * 1024,  // one full queue and the sends of a few dozen connections
@@ -18,7 +19,7 @@ static bool refuse(char *why, const char *text) {
 }
 
 bool limits_init(struct limits *limits, size_t fd_limit, char *why) {
-    size_t reserved = FDS_RESERVED + LIMIT_SESSIONS_ALL;
+    size_t reserved = FDS_RESERVED + LIMIT_SESSIONS_ALL + limits->udp_workers_count * UDP_WORKER_FDS;
     size_t fds_left = fd_limit > reserved ? fd_limit - reserved : 0;
     if (limits->workers_count == 0) limits->workers_count = 1;
     if (limits->packet_memory_bytes == 0) limits->packet_memory_bytes = PACKET_MEMORY_DEFAULT;
@@ -26,6 +27,7 @@ bool limits_init(struct limits *limits, size_t fd_limit, char *why) {
         limits->connections_max = (uint32_t)min_of(fds_left, (size_t)CONNECTIONS_DEFAULT_MAX);
     }
     if (limits->workers_count > LIMIT_WORKERS_MAX) return refuse(why, "-workers is at most 64");
+    if (limits->udp_workers_count > LIMIT_WORKERS_MAX) return refuse(why, "-relay-workers is at most 64");
     if (limits->packet_memory_bytes < PACKET_MEMORY_MIN) return refuse(why, "-packet-memory is at least 4m");
     if (limits->connections_max == 0 || limits->connections_max > fds_left) {
         snprintf(why, LIMITS_WHY_MAX,

@@ -57,8 +57,22 @@ enum {
     LIMIT_STUN_ANSWERS = 256,  // waiting for the kernel, which normally takes them at once
     LIMIT_STUN_KERNEL_BYTES = 1024 * 1024,  // requests waiting for us: some 1300, or what net.core.rmem_max allows
 
+    /* ---- the UDP relay, each of its workers ---- */
+    LIMIT_UDP_BUFFERS = 256,  // of the size below; single datagrams touch a page or two of theirs
+    LIMIT_UDP_BUFFERS_OF_RUNS = 16,  // with the kernel while runs come: 16 x 64 KiB lie in L2
+    LIMIT_UDP_BUFFER_SIZE = 65536 + 112,  // a run of any length, and what the ring needs for itself
+    LIMIT_UDP_EVENTS = 256,  // collected at once
+    LIMIT_UDP_SENDS = 512,  // made in a pass; what needs more goes on in the next
+    LIMIT_UDP_ANSWERS = 256,  // of STUN and handshakes, made in a pass
+    LIMIT_UDP_ANSWERS_RESERVED = 64,  // of these, for handshakes alone
+    LIMIT_UDP_REAPS = 24,  // in a pass, for more than 32 datagrams: the kernel shows no more at a time
+    LIMIT_UDP_KERNEL_BYTES = 7 * 1024 * 1024,  // each direction of a socket, as the reference
+    LIMIT_UDP_LOCALS = 255,  // addresses of this host that clients have bound by
+    LIMIT_UDP_ENDPOINTS = 16384,  // unless -relay-endpoints-max says otherwise
+
     /* ---- threads ---- */
     LIMIT_WORKERS_MAX = 64,
+    LIMIT_THREADS_MAX = 4 + 2 * LIMIT_WORKERS_MAX,  // front, control, office, STUN, workers, UDP workers
     LIMIT_WORKER_BUSY_PERMILLE = 700,  // of a worker's time; who is busier gets no new keys: the rest is for bursts
     LIMIT_WORKER_STEP = 512,  // connections ahead of the least filled worker: a crowd that comes before its load shows
     LIMIT_LOG_LINES_PER_DRAIN = 64,
@@ -69,6 +83,7 @@ struct limits {
     uint32_t connections_max;  // logged-in connections, all workers together
     uint32_t workers_count;
     size_t packet_memory_bytes;  // per worker: queues, partial frames and output chunks live in it
+    uint32_t udp_workers_count;  // 0: no UDP relay
     uint32_t endpoints_max;  // of the UDP relay; 0: there is none
     uint32_t unbound_max;  // of those, whose clients have not both bound; 0: as many
 };

@@ -37,15 +37,32 @@ static void buffer_taken(struct ring *ring, unsigned idx) {
     ring->buffers_free--;
 }
 
+static void buffer_offer(struct ring *ring, unsigned idx) {
+    ring->buffers_free++;
+    io_uring_buf_ring_add(ring->buffer_ring, buffer_at(ring, idx), (unsigned)ring->buffer_size, (unsigned short)idx,
+                          io_uring_buf_ring_mask(ring->buffers), 0);
+    io_uring_buf_ring_advance(ring->buffer_ring, 1);
+}
+
+static void buffers_top_up(struct ring *ring) {
+    while (ring->buffers_stacked > 0 && ring->buffers_free < ring->buffers_offered_max) {
+        buffer_offer(ring, ring->buffer_stack[--ring->buffers_stacked]);
+    }
+}
+
 /* A buffer that came back twice would be filled for two sockets at once: one user's bytes in another's stream. */
 static void buffer_return(struct ring *ring, unsigned idx) {
     CHECK(idx < ring->buffers && ring->buffer_is_out[idx]);
     ring->buffer_is_out[idx] = 0;
-    ring->buffers_free++;
     asan_poison(buffer_at(ring, idx), ring->buffer_size);
-    io_uring_buf_ring_add(ring->buffer_ring, buffer_at(ring, idx), (unsigned)ring->buffer_size, (unsigned short)idx,
-                          io_uring_buf_ring_mask(ring->buffers), 0);
-    io_uring_buf_ring_advance(ring->buffer_ring, 1);
+    if (ring->buffers_offered_max == ring->buffers) buffer_offer(ring, idx);
+    else ring->buffer_stack[ring->buffers_stacked++] = (uint16_t)idx;
+}
+
+void ring_offer_buffers(struct ring *ring, unsigned count) {
+    CHECK(count > 0 && count <= ring->buffers);
+    ring->buffers_offered_max = count;
+    buffers_top_up(ring);
 }
 
 void ring_give_back(struct ring *ring, const struct ring_event *event) { buffer_return(ring, event->buffer_idx); }
@@ -88,6 +105,7 @@ static void submit_receive_datagrams(struct ring *ring, struct ring_socket *sock
     struct io_uring_sqe *sqe = request(ring, socket, TAG_RECEIVE);
     bool is_multishot = (ring->features & RING_MULTISHOT_RECEIVE) != 0;
     if (!is_multishot) ring_message_reset(message);
+    datagram_socket_of(socket)->is_starved = true;
     sqe->opcode = IORING_OP_RECVMSG;
     sqe->flags = IOSQE_BUFFER_SELECT;
     sqe->buf_group = RING_BUFFER_GROUP;
@@ -138,15 +156,31 @@ static void submit_close(struct ring *ring, struct ring_socket *socket) {
 
 /* ---- parking ---- */
 
+static bool is_starved(struct ring_socket *socket) {
+    return socket->receive_mode == RECEIVE_DATAGRAMS && datagram_socket_of(socket)->is_starved;
+}
+
+/* Whom to park behind; NULL: at the front. why: one datagram socket can take all buffers each time it is armed, so the
+ * others would find none for as long as it is flooded. */
+static struct ring_socket *place_behind(struct ring *ring, struct ring_socket *socket) {
+    if (!is_starved(socket)) return ring->parked_last;
+    struct ring_socket *behind = NULL;
+    for (struct ring_socket *at = ring->parked_first; at != NULL && is_starved(at); at = at->parked_next) behind = at;
+    return behind;
+}
+
 /* A parked receive counts as in flight: the socket is not idle. */
 static void park(struct ring *ring, struct ring_socket *socket) {
+    struct ring_socket *behind = place_behind(ring, socket);
+    struct ring_socket *before = behind != NULL ? behind->parked_next : ring->parked_first;
     socket->receive_state = RECEIVE_PARKED;
     socket->in_flight++;
-    socket->parked_next = NULL;
-    socket->parked_prev = ring->parked_last;
-    if (ring->parked_last != NULL) ring->parked_last->parked_next = socket;
+    socket->parked_prev = behind;
+    socket->parked_next = before;
+    if (behind != NULL) behind->parked_next = socket;
     else ring->parked_first = socket;
-    ring->parked_last = socket;
+    if (before != NULL) before->parked_prev = socket;
+    else ring->parked_last = socket;
     stat_add(&ring->figures.receive_parked, 1);
 }
 
@@ -163,6 +197,7 @@ static void unpark(struct ring *ring, struct ring_socket *socket) {
 /* Arms parked receives again, in the order of parking and at most one for each free buffer. A receive may find that
  * another socket was faster; then it is parked again, at the end, and somebody has made progress: this cannot spin. */
 static void resume_parked(struct ring *ring) {
+    buffers_top_up(ring);
     for (unsigned n = ring->buffers_free; n > 0 && ring->parked_first != NULL; n--) {
         struct ring_socket *socket = ring->parked_first;
         unpark(ring, socket);
@@ -240,7 +275,8 @@ void ring_receive_datagrams(struct ring *ring, struct ring_datagram_socket *sock
 
 void ring_send_datagram(struct ring *ring, struct ring_datagram_socket *socket, struct ring_datagram *datagram) {
     CHECK(socket->socket.close_state == 0 && socket->socket.receive_mode == RECEIVE_DATAGRAMS);
-    CHECK(datagram->in_flight_on == NULL && datagram->segment_size == 0 && socket->socket.in_flight < UINT16_MAX / 2);
+    CHECK(datagram->in_flight_on == NULL && socket->socket.in_flight < UINT16_MAX / 2);
+    CHECK(datagram->parts == NULL || (datagram->parts_count > 0 && datagram->parts_count <= RING_SEGMENTS_MAX));
     ring_message_write(datagram, socket->is_ipv4);
     datagram->in_flight_on = socket;
     struct io_uring_sqe *sqe = ring_sqe(ring, datagram, TAG_DATAGRAM);
@@ -248,7 +284,7 @@ void ring_send_datagram(struct ring *ring, struct ring_datagram_socket *socket, 
     sqe->fd = socket->socket.fd;
     sqe->addr = (uint64_t)(uintptr_t)&datagram->message.header;
     sqe->len = 1;
-    sqe->msg_flags = MSG_NOSIGNAL;
+    sqe->msg_flags = MSG_NOSIGNAL | (datagram->is_immediate ? MSG_DONTWAIT : 0);
     socket->sends_in_flight++;
     socket->socket.in_flight++;
     socket->socket.sending = true;
@@ -393,6 +429,7 @@ static bool on_datagram(struct ring *ring, struct ring_socket *socket, const str
     unsigned idx = cqe->flags >> IORING_CQE_BUFFER_SHIFT;
     size_t size;
     const uint8_t *bytes = datagram_take(ring, socket, cqe, &size);
+    datagram_socket_of(socket)->is_starved = false;
     receive_goes_on(ring, socket);
     CHECK(bytes != NULL || size == 0);
     event_fill(event, socket, RING_RECEIVED, (int32_t)size);
@@ -539,6 +576,11 @@ size_t ring_reap(struct ring *ring, struct ring_event *events, size_t count_max)
         count += collect(ring, events + count, count_max - count);
     }
     return count;
+}
+
+size_t ring_flush(struct ring *ring, struct ring_event *events, size_t count_max) {
+    ring_submit(ring);
+    return collect(ring, events, count_max);
 }
 
 /* ---- sleeping and waking ---- */

@@ -183,6 +183,11 @@ void ring_send(struct ring *ring, struct ring_socket *socket, const void *bytes,
  * With `reset` the peer gets a TCP reset instead of a FIN (unsent data is thrown away). */
 void ring_close_socket(struct ring *ring, struct ring_socket *socket, bool reset);
 
+/* At most so many of the receive buffers lie with the kernel from here on (1 to all of them; all at first). The kernel
+ * fills what it has in a circle, so what lies with it is what the caches have to hold: for large amounts at a time few
+ * are best, for many small ones all. Others wait here, and the last to come back is the first to be offered again. */
+void ring_offer_buffers(struct ring *ring, unsigned count);
+
 /* ---- datagrams ----
  *
  * A UDP socket, made by sys_listen_udp: it is asked for the local address of each datagram. It is closed with
@@ -195,11 +200,17 @@ void ring_close_socket(struct ring *ring, struct ring_socket *socket, bool reset
  * ends the receive: ask again, but not at once, it may be there for longer.
  *
  * Sending. One send is a `struct ring_datagram` of the caller's, many may be in flight. It and the bytes it names stay
- * unchanged and in place until RING_DATAGRAM_SENT names it, or RING_CLOSED the socket. Order is the kernel's business.
+ * unchanged and in place until RING_DATAGRAM_SENT names it, or RING_CLOSED the socket. Sends that are `is_immediate` are
+ * taken by the kernel in the order in which they were asked for, or refused (-EAGAIN); of others, one that finds the
+ * socket's buffer full waits, and later ones may overtake it.
  * An answer leaves from the address that was asked when it is sent along the path that the question came by.
  *
- * Not here, but with a place: runs of datagrams (UDP_GRO, UDP_SEGMENT). `segment_size` is 0 in arrivals and has to be 0
- * in sends until they are. */
+ * Runs: several datagrams along one path as one, all of `segment_size` bytes but the last, which may be shorter.
+ * A socket that was opened for it (sys.h, has_runs) receives such runs; any sends them, at most RING_SEGMENTS_MAX
+ * datagrams of together at most RING_RUN_SIZE_MAX bytes (RING_RUN_SIZE_MAX_IPV4 to IPv4). A kernel or device may refuse to
+ * send one: -EIO (it never can), -EINVAL or -EMSGSIZE (not this one); then nothing of it was sent.
+ *
+ * Fairness: of several datagram sockets that wait for buffers, those that got none since they were armed go first. */
 
 /* Where a datagram comes from or goes to, seen from here. */
 struct ring_path {
@@ -211,7 +222,7 @@ struct ring_path {
 
 struct ring_arrival {
     struct ring_path path;
-    uint16_t segment_size;
+    uint16_t segment_size;  // of a run; 0: it is one datagram
     bool is_cut;  // the datagram was longer
 };
 
@@ -219,6 +230,9 @@ enum {
     RING_CONTROL_SIZE = 64,  // packet info of IPv6 (40) and a segment size (24)
     RING_NAME_SIZE = 32,  // a socket address of IPv6 (28), rounded up
     RING_DATAGRAM_OVERHEAD = 16 + RING_NAME_SIZE + RING_CONTROL_SIZE,
+    RING_SEGMENTS_MAX = 64,
+    RING_RUN_SIZE_MAX = 65527,
+    RING_RUN_SIZE_MAX_IPV4 = 65507,
 };
 
 /* What the kernel reads or writes about a datagram beside its bytes. Private to the ring. */
@@ -233,14 +247,18 @@ struct ring_datagram_socket {
     struct ring_socket socket;
     uint32_t sends_in_flight;  // private, as all below
     bool is_ipv4;  // not of the dual-stack kind
+    bool is_starved;  // armed, and nothing received since
     struct ring_message received;
 };
 
 struct ring_datagram {
     const void *bytes;
     size_t size;
+    struct iovec *parts;  // not NULL: these, one behind the other, instead of `bytes` and `size`
+    uint32_t parts_count;
     struct ring_path path;
-    uint16_t segment_size;
+    uint16_t segment_size;  // 0: all of it is one datagram
+    bool is_immediate;
     struct ring_datagram_socket *in_flight_on;  // NULL: the caller's; private, as all below
     struct ring_message message;
 };
@@ -252,7 +270,7 @@ void ring_datagram_socket_init(struct ring_datagram_socket *socket, int fd, uint
  * The ring's buffers have to be larger than RING_DATAGRAM_OVERHEAD, and multiples of 8 bytes. */
 void ring_receive_datagrams(struct ring *ring, struct ring_datagram_socket *socket);
 
-/* Sends `datagram` (bytes, size, path; the rest zero when it is used for the first time) by the socket. */
+/* Sends `datagram` (what stands above `in_flight_on`; the rest zero when it is used for the first time) by the socket. */
 void ring_send_datagram(struct ring *ring, struct ring_datagram_socket *socket, struct ring_datagram *datagram);
 
 /* ---- collecting ---- */
@@ -283,6 +301,10 @@ struct ring_event {
  * closed by the handling of an earlier event of the same batch is still in the array: the owner must skip events whose
  * socket `ring_socket_is_closing` (returning their bytes with ring_give_back all the same). */
 size_t ring_reap(struct ring *ring, struct ring_event *events, size_t count_max);
+
+/* Submits what was asked for before and collects what there is then. Unlike ring_reap it arms nothing and looks for
+ * nothing: after immediate sends these are their ends, and receives that wait for buffers find those of the sends. */
+size_t ring_flush(struct ring *ring, struct ring_event *events, size_t count_max);
 
 static inline bool ring_socket_is_closing(const struct ring_socket *socket) { return socket->close_state != 0; }
 

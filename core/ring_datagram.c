@@ -3,6 +3,9 @@
  * A dual-stack socket speaks IPv6 throughout, also of IPv4 peers: the kernel writes and takes v4-mapped addresses in
  * IPV6_PKTINFO. Only a socket of IPv4 alone has IP_PKTINFO.
  */
+#include <netinet/udp.h>
+
+#include "core/check.h"
 #include "core/ring_internal.h"
 
 const struct msghdr ring_message_template = {.msg_namelen = RING_NAME_SIZE, .msg_controllen = RING_CONTROL_SIZE};
@@ -31,6 +34,14 @@ static void remote_read(const struct msghdr *header, struct ring_path *path) {
     CHECK(net_address_from_kernel(&name, &path->remote) == 0);
 }
 
+/* The kernel names the size of a run's datagrams, also of a run of one. */
+static void segment_read(const struct cmsghdr *item, struct ring_arrival *arrival) {
+    int size;
+    if (item->cmsg_level != SOL_UDP || item->cmsg_type != UDP_GRO) return;
+    memcpy(&size, CMSG_DATA(item), sizeof(size));
+    if (size > 0 && size <= UINT16_MAX) arrival->segment_size = (uint16_t)size;
+}
+
 static void local_read(const struct cmsghdr *item, struct ring_path *path) {
     if (item->cmsg_level == IPPROTO_IPV6 && item->cmsg_type == IPV6_PKTINFO) {
         struct in6_pktinfo info;
@@ -54,6 +65,7 @@ void ring_message_read(const struct msghdr *header, struct ring_arrival *arrival
     remote_read(header, &arrival->path);
     for (struct cmsghdr *item = CMSG_FIRSTHDR(&copy); item != NULL; item = CMSG_NXTHDR(&copy, item)) {
         local_read(item, &arrival->path);
+        segment_read(item, arrival);
     }
 }
 
@@ -70,15 +82,16 @@ static void remote_write(struct ring_message *message, const struct ring_path *p
     message->header.msg_namelen = size;
 }
 
+/* One more item of control data. */
 static void control_write(struct ring_message *message, int level, int type, const void *info, size_t size) {
+    struct cmsghdr item = {.cmsg_level = level, .cmsg_type = type, .cmsg_len = CMSG_LEN(size)};
+    size_t used = message->header.msg_controllen;
+    CHECK(used + CMSG_SPACE(size) <= sizeof(message->control));
+    memset(message->control + used, 0, CMSG_SPACE(size));
+    memcpy(message->control + used, &item, sizeof(item));
+    memcpy(message->control + used + CMSG_LEN(0), info, size);
     message->header.msg_control = message->control;
-    message->header.msg_controllen = CMSG_SPACE(size);
-    memset(message->control, 0, sizeof(message->control));
-    struct cmsghdr *item = CMSG_FIRSTHDR(&message->header);
-    item->cmsg_level = level;
-    item->cmsg_type = type;
-    item->cmsg_len = CMSG_LEN(size);
-    memcpy(CMSG_DATA(item), info, size);
+    message->header.msg_controllen = used + CMSG_SPACE(size);
 }
 
 /* The interface is left to routing: which one answers leave by is not the asker's choice. */
@@ -98,6 +111,13 @@ void ring_message_write(struct ring_datagram *datagram, bool is_ipv4) {
     struct ring_message *message = &datagram->message;
     message->bytes = (struct iovec){.iov_base = (void *)(uintptr_t)datagram->bytes, .iov_len = datagram->size};
     message->header = (struct msghdr){.msg_iov = &message->bytes, .msg_iovlen = 1};
+    if (datagram->parts != NULL) {
+        message->header.msg_iov = datagram->parts;
+        message->header.msg_iovlen = datagram->parts_count;
+    }
     remote_write(message, &datagram->path, is_ipv4);
     if (datagram->path.has_local) local_write(message, &datagram->path, is_ipv4);
+    if (datagram->segment_size != 0) {
+        control_write(message, SOL_UDP, UDP_SEGMENT, &datagram->segment_size, sizeof(datagram->segment_size));
+    }
 }

@@ -79,6 +79,9 @@ struct ring {
     struct io_uring_buf_ring *buffer_ring;
     uint8_t *buffer_bytes;
     uint8_t *buffer_is_out;  // per buffer: with the owner, between its event and ring_give_back
+    uint16_t *buffer_stack;  // those that are with nobody, the last to come back on top
+    unsigned buffers_stacked;
+    unsigned buffers_offered_max;
     struct ring_arrival *arrivals;  // per buffer: of the datagram that lies in it
 
     /* Receives that found no buffer, first come first served. */

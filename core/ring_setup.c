@@ -196,7 +196,7 @@ static size_t buffer_bytes_size(const struct ring_options *options) {
 static size_t buffer_memory_size(const struct ring_options *options) {
     if (options->receive_buffers == 0) return 0;
     return buffer_ring_size(options) + buffer_bytes_size(options) +
-           round_up(options->receive_buffers * (sizeof(struct ring_arrival) + 1), page_size());
+           round_up(options->receive_buffers * (sizeof(struct ring_arrival) + sizeof(uint16_t) + 1), page_size());
 }
 
 static void buffers_layout(struct ring *ring, const struct ring_options *options) {
@@ -205,9 +205,11 @@ static void buffers_layout(struct ring *ring, const struct ring_options *options
     ring->buffer_bytes = at + buffer_ring_size(options);
     at = ring->buffer_bytes + buffer_bytes_size(options);
     ring->arrivals = (struct ring_arrival *)(void *)at;
-    ring->buffer_is_out = at + options->receive_buffers * sizeof(struct ring_arrival);
+    ring->buffer_stack = (uint16_t *)(void *)(ring->arrivals + options->receive_buffers);
+    ring->buffer_is_out = (uint8_t *)(ring->buffer_stack + options->receive_buffers);
     ring->buffers = options->receive_buffers;
     ring->buffers_free = ring->buffers;
+    ring->buffers_offered_max = ring->buffers;
     ring->buffer_size = options->receive_buffer_size;
 }
 

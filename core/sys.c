@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <netinet/udp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -14,6 +15,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <linux/sock_diag.h>
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
@@ -285,17 +287,34 @@ static int tcp_options_set(int fd, const struct tcp_options *options) {
 
 /* A listener is of one of two kinds. */
 struct transport {
-    const struct tcp_options *tcp;  // NULL: UDP
-    int receive_buffer;  // UDP
+    const struct tcp_options *tcp;
+    const struct udp_listen *udp;  // one of both
 };
 
-static int udp_options_set(int fd, int family, int receive_buffer) {
+/* Only root may have more than net.core.rmem_max and wmem_max. */
+static int buffer_size_set(int fd, int forced, int plain, int bytes) {
+    if (setsockopt(fd, SOL_SOCKET, forced, &bytes, sizeof(bytes)) == 0) return 0;
+    return setsockopt(fd, SOL_SOCKET, plain, &bytes, sizeof(bytes)) != 0 ? -errno : 0;
+}
+
+static int udp_options_set(int fd, int family, const struct udp_listen *udp) {
     int yes = 1;
     int level = family == AF_INET ? IPPROTO_IP : IPPROTO_IPV6;
     int name = family == AF_INET ? IP_PKTINFO : IPV6_RECVPKTINFO;
     // No SO_REUSEADDR: with it, two processes could have the same port, each without knowing of the other.
     if (setsockopt(fd, level, name, &yes, sizeof(yes)) != 0) return -errno;
-    return setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof(receive_buffer)) != 0 ? -errno : 0;
+    if (udp->joins && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &yes, sizeof(yes)) != 0) return -errno;
+    if (udp->has_runs) (void)setsockopt(fd, SOL_UDP, UDP_GRO, &yes, sizeof(yes));  // without, they come singly
+    if (udp->has_runs) (void)buffer_size_set(fd, SO_SNDBUFFORCE, SO_SNDBUF, udp->kernel_bytes);
+    int forced = udp->is_shared ? SO_RCVBUFFORCE : SO_RCVBUF;
+    return buffer_size_set(fd, forced, SO_RCVBUF, udp->kernel_bytes);
+}
+
+/* why after bind: bound without, the socket has the port to itself, or nobody has it. */
+static int udp_share(int fd, const struct udp_listen *udp) {
+    int yes = 1;
+    if (!udp->is_shared || udp->joins) return 0;
+    return setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &yes, sizeof(yes)) != 0 ? -errno : 0;
 }
 
 static int socket_name(int fd, struct net_address *ret) {
@@ -306,17 +325,16 @@ static int socket_name(int fd, struct net_address *ret) {
 }
 
 static int socket_listen(int fd, int family, const struct listen_address *where, const struct transport *transport) {
-    int error =
-        transport->tcp ? tcp_options_set(fd, transport->tcp) : udp_options_set(fd, family, transport->receive_buffer);
+    int error = transport->tcp ? tcp_options_set(fd, transport->tcp) : udp_options_set(fd, family, transport->udp);
     if (error) return error;
     if (family == AF_INET6) {
-        int is_v6only = !where->is_wildcard;
+        int is_v6only = !where->is_wildcard || (transport->udp && transport->udp->family == UDP_IPV6);
         if (setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &is_v6only, sizeof(is_v6only)) != 0) return -errno;
     }
     struct sockaddr_storage name = {0};
     socklen_t size = net_address_to_kernel(&where->address, family, &name);
     if (bind(fd, (const struct sockaddr *)&name, size) != 0) return -errno;
-    if (!transport->tcp) return 0;
+    if (!transport->tcp) return udp_share(fd, transport->udp);
     return listen(fd, INT_MAX) != 0 ? -errno : 0;  // the kernel cuts this to net.core.somaxconn
 }
 
@@ -337,6 +355,9 @@ static int listen_once(const struct listen_address *where, int family, const str
 /* Without IPv6 on the host (ipv6.disable=1, or a container without it) all addresses are those of IPv4. */
 static int listen_any_family(const struct listen_address *where, const struct transport *transport,
                              struct net_address *ret_bound) {
+    enum udp_family family = transport->udp ? transport->udp->family : UDP_ANY_FAMILY;
+    if (family != UDP_ANY_FAMILY)
+        return listen_once(where, family == UDP_IPV4 ? AF_INET : AF_INET6, transport, ret_bound);
     bool is_ipv4 = !where->is_wildcard && net_address_is_ipv4(&where->address);
     int fd = listen_once(where, is_ipv4 ? AF_INET : AF_INET6, transport, ret_bound);
     bool is_without_ipv6 = fd == -EAFNOSUPPORT || fd == -EPROTONOSUPPORT || fd == -EADDRNOTAVAIL;
@@ -390,8 +411,21 @@ int sys_listen_tcp(const struct listen_address *where, const struct tcp_options 
 
 int sys_listen_udp(const struct listen_address *where, int receive_buffer, int *ret_fd, struct net_address *ret_bound,
                    char *why) {
+    return sys_listen_datagrams(where, &(struct udp_listen){.kernel_bytes = receive_buffer}, ret_fd, ret_bound, why);
+}
+
+int sys_udp_overflows(int fd, uint32_t *ret) {
+    uint32_t figures[SK_MEMINFO_VARS] = {0};
+    socklen_t size = sizeof(figures);
+    if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, figures, &size) != 0) return -errno;
+    *ret = figures[SK_MEMINFO_DROPS];
+    return 0;
+}
+
+int sys_listen_datagrams(const struct listen_address *where, const struct udp_listen *options, int *ret_fd,
+                         struct net_address *ret_bound, char *why) {
     struct net_address bound;
-    int fd = listen_with_retry(where, &(struct transport){.receive_buffer = receive_buffer}, &bound);
+    int fd = listen_with_retry(where, &(struct transport){.udp = options}, &bound);
     if (fd < 0) {
         char text[NET_ADDRESS_TEXT_MAX];
         explain(why, "cannot have UDP %s: %s", where_text(where, text),

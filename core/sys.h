@@ -95,6 +95,27 @@ struct tcp_options {
 must_use int sys_listen_tcp(const struct listen_address *where, const struct tcp_options *options, int *ret_fd,
                             struct net_address *ret_bound, char *why);
 
+enum udp_family {
+    UDP_ANY_FAMILY,  // as sys_listen_tcp: a wildcard is IPv4 and IPv6 on one socket
+    UDP_IPV4,  // a wildcard is 0.0.0.0
+    UDP_IPV6,  // a wildcard is ::, and not IPv4
+};
+
+struct udp_listen {
+    enum udp_family family;
+    int kernel_bytes;  // of each direction: what the kernel may hold; beyond net.core.rmem_max only as root
+    bool is_shared;  // others of ours may be, or are, bound to the same: the kernel gives each path to one of them
+    bool joins;  // is_shared: one of ours is bound to it already; without, nobody may be
+    bool has_runs;  // received as the kernel has them, several datagrams at once (ring.h)
+};
+
+/* A bound UDP socket whose datagrams tell to which address of this host they came. */
+must_use int sys_listen_datagrams(const struct listen_address *where, const struct udp_listen *options, int *ret_fd,
+                                  struct net_address *ret_bound, char *why);
+
+/* Datagrams that the kernel has thrown away at this socket for want of room since it was made. Negative errno. */
+must_use int sys_udp_overflows(int fd, uint32_t *ret);
+
 /* A bound UDP socket, IPv4 and IPv6 on one for a wildcard as above, whose datagrams tell to which address of this host
  * they came. The kernel may hold `receive_buffer` bytes for it (at most net.core.rmem_max), which bounds bursts. */
 must_use int sys_listen_udp(const struct listen_address *where, int receive_buffer, int *ret_fd,

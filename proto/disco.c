@@ -12,8 +12,6 @@ _Static_assert(DISCO_VIA_SIZE(1) == 144 && DISCO_RESPONSE_SIZE(1) == 148, "as in
 enum {
     PING_BODY_SIZE_MIN = 12,
     PONG_BODY_SIZE_MIN = 12 + DISCO_ADDRESS_SIZE,
-    IPV4_AT = 12,  // in a v4-mapped address
-    CHALLENGE_INPUT_SIZE_MAX = 4 + 4 + KEY_SIZE + 16 + 4 + 2,
 };
 
 /* ---- keys ---- */
@@ -277,39 +275,4 @@ struct net_address disco_address_read(const uint8_t from[DISCO_ADDRESS_SIZE]) {
     memcpy(address.ip, from, sizeof(address.ip));
     address.port = load_be16(from + sizeof(address.ip));
     return address;
-}
-
-/* ---- the challenge ---- */
-
-void disco_secret_generate(struct rng *rng, struct disco_secret *secret) {
-    rng_bytes(rng, secret->bytes, sizeof(secret->bytes));
-}
-
-/* No two sources look alike: with address and scope the lengths differ. */
-static void write_source(struct writer *w, const struct net_address *source, uint32_t scope) {
-    size_t skip = net_address_is_ipv4(source) ? IPV4_AT : 0;
-    writer_copy(w, source->ip + skip, sizeof(source->ip) - skip);
-    if (scope != 0) writer_be32(w, scope);
-    writer_u8(w, (uint8_t)source->port);
-    writer_u8(w, (uint8_t)(source->port >> 8));
-}
-
-void disco_challenge_make(const struct disco_secret *secret, const struct disco_bind *bind,
-                          const struct net_address *source, uint32_t scope, uint8_t challenge[DISCO_CHALLENGE_SIZE]) {
-    uint8_t input[CHALLENGE_INPUT_SIZE_MAX];
-    struct writer w = writer_of(input, sizeof(input));
-    writer_be32(&w, bind->vni);
-    writer_be32(&w, bind->generation);
-    write_key(&w, &bind->remote);
-    write_source(&w, source, scope);
-    CHECK(writer_ok(&w));
-    CHECK(crypto_generichash(challenge, DISCO_CHALLENGE_SIZE, input, (size_t)(w.at - input), secret->bytes,
-                             sizeof(secret->bytes)) == 0);
-}
-
-bool disco_challenge_verify(const struct disco_secret *secret, const struct disco_bind *answer,
-                            const struct net_address *source, uint32_t scope) {
-    uint8_t due[DISCO_CHALLENGE_SIZE];
-    disco_challenge_make(secret, answer, source, scope, due);
-    return sodium_memcmp(due, answer->challenge, sizeof(due)) == 0;
 }

@@ -1,4 +1,4 @@
-/* disco.h - the messages by which peers and UDP relays find each other: keys, envelope, bodies, the challenge.
+/* disco.h - the messages by which peers and UDP relays find each other: keys, envelope, bodies.
  *
  * What it is: the part of Tailscale's disco protocol that a UDP relay speaks (docs/udp-relay.md).
  *
@@ -21,9 +21,9 @@
  *
  * Threads: pure functions on the caller's values. sodium_init() has succeeded before (core/sys.h).
  * Memory: nothing is allocated or kept. Views (of the sender, of addresses) point into the message they were read from.
- * Secrets (struct disco_private, disco_secret, box_key) are wiped by the caller.
+ * Secrets (struct disco_private, box_key) are wiped by the caller.
  * Errors: false, NULL or enum disco_error. Nobody is told: the relay is silent about everything it does not like.
- * Not here: header and demultiplexing (geneve.h), endpoints and their states, rotation of secrets, who may allocate.
+ * Not here: header and demultiplexing (geneve.h), endpoints and their states, challenges, who may allocate.
  */
 #pragma once
 
@@ -222,29 +222,3 @@ bool disco_endpoint_is_usable(const struct disco_endpoint *endpoint);
 /* One entry of an endpoint's addresses: IP, IPv4 as ::ffff:a.b.c.d, and port. */
 void disco_address_write(uint8_t to[DISCO_ADDRESS_SIZE], const struct net_address *address);
 struct net_address disco_address_read(const uint8_t from[DISCO_ADDRESS_SIZE]);
-
-/* ---- the challenge ----
- *
- * A MAC instead of memory: whoever can answer gets datagrams at the address that he claims to have, and the relay keeps
- * nothing for those who can not. Keyed BLAKE2b over
- *
- *     VNI u32 | generation u32 | remote key 32 | IP, 4 or 16 bytes | scope u32, if any | port u16, little-endian
- *
- * The remote key stands for the leg. The Go server takes BLAKE2s and the name of the interface; clients only echo the
- * value, so the algorithm is each server's own affair. */
-
-/* Of a server, changed every few minutes by its owner. */
-struct disco_secret {
-    uint8_t bytes[32];
-};
-
-void disco_secret_generate(struct rng *rng, struct disco_secret *secret);
-
-/* The challenge for a Bind that came from `source`. bind->challenge is not looked at. `scope` is the interface of an
- * IPv6 link-local address (sin6_scope_id) and 0 for every other. */
-void disco_challenge_make(const struct disco_secret *secret, const struct disco_bind *bind,
-                          const struct net_address *source, uint32_t scope, uint8_t challenge[DISCO_CHALLENGE_SIZE]);
-
-/* Is answer->challenge what was made for this source with this secret? In constant time. */
-must_use bool disco_challenge_verify(const struct disco_secret *secret, const struct disco_bind *answer,
-                                     const struct net_address *source, uint32_t scope);

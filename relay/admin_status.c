@@ -72,17 +72,24 @@ static json_t *refusals(const struct admin_facts *f, bool *is_fine) {
 
 /* ---- threads ---- */
 
+/* Those with names of their own. */
+static uint32_t others_of(const struct admin_facts *f) {
+    return f->threads_count - f->limits.workers_count - f->limits.udp_workers_count;
+}
+
 static json_t *thread(const struct admin_facts *f, uint32_t idx, uint64_t uptime_ns, bool *is_fine) {
     const struct metrics *m = f->metrics_blocks[idx];
-    uint32_t others = f->threads_count - f->limits.workers_count;
+    uint32_t others = others_of(f);
+    bool is_udp = idx >= others + f->limits.workers_count;
     char name[16];
     json_t *one = json_object();
-    snprintf(name, sizeof(name), "worker-%u", idx - others);
+    snprintf(name, sizeof(name), is_udp ? "udp-%u" : "worker-%u",
+             idx - others - (is_udp ? f->limits.workers_count : 0));
     put(one, "name", json_string(idx < others ? f->thread_names[idx] : name), is_fine);
     put(one, "busy_ns", number(stat_get(&m->busy_ns)), is_fine);
     put(one, "busy_percent", json_real((double)stat_get(&m->busy_ns) * 100 / (double)max_of(uptime_ns, 1ull)), is_fine);
     put(one, "passes", number(stat_get(&m->passes)), is_fine);
-    if (idx < others) return one;
+    if (idx < others || is_udp) return one;
     put(one, "connections", number(stat_get(&m->connections)), is_fine);
     put(one, "packet_memory_bytes", number(stat_get(&m->packet_memory_bytes)), is_fine);
     return one;
@@ -156,14 +163,16 @@ static void put_identity(json_t *root, const struct admin_facts *f, uint64_t upt
 json_t *admin_status(const struct admin_facts *f, uint64_t now_ns) {
     bool is_fine = true;
     uint64_t uptime_ns = now_ns - f->start_ns;
-    uint32_t others = f->threads_count - f->limits.workers_count;
+    uint32_t others = others_of(f), udp = others + f->limits.workers_count;
     json_t *root = json_object();
     put_identity(root, f, uptime_ns, &is_fine);
     put(root, "connections", SUM(connections), &is_fine);
     put(root, "home_connections", SUM(home_connections), &is_fine);
     put(root, "keys", SUM(clients_local), &is_fine);
     put(root, "at_the_door", SUM(sessions), &is_fine);
-    put(root, "workers", threads(f, others, f->threads_count, uptime_ns, &is_fine), &is_fine);
+    put(root, "workers", threads(f, others, udp, uptime_ns, &is_fine), &is_fine);
+    if (udp < f->threads_count)
+        put(root, "udp_workers", threads(f, udp, f->threads_count, uptime_ns, &is_fine), &is_fine);
     put(root, "threads", threads(f, 0, others, uptime_ns, &is_fine), &is_fine);
     put(root, "totals", totals(f, &is_fine), &is_fine);
     put(root, "drops", drops(f, &is_fine), &is_fine);

@@ -36,7 +36,7 @@ struct admin_facts {
     bool has_rate_config;
     const struct metrics *const *metrics_blocks;  // published; of every thread
     const char *const *thread_names;              // of those in front of the workers
-    uint32_t threads_count;                       // the last of which are workers
+    uint32_t threads_count;                       // behind those workers, then UDP workers
     /* the office's */
     struct rate_limit rate;
     struct tls_identity_facts tls;  // of the certificate for new connections

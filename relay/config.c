@@ -10,6 +10,7 @@
 #include "core/ring.h"
 #include "relay/admin.h"
 #include "relay/bootstrap.h"
+#include "relay/vni.h"
 
 enum { HOME_SIZE_MAX = 1024, HOSTNAME_SIZE_MAX = 253 };
 
@@ -116,6 +117,8 @@ static const struct flag flags[] = {
     {"stun-port", FLAG_NUMBER, AT(stun_port), "3478", NULL, "port of the STUN server; 0: chosen by the kernel", false},
     {"relay-port", FLAG_NUMBER, AT(relay_port), "-1", NULL,
      "port of the UDP relay (Tailscale's peer relay), on the host of -a; 0: chosen by the kernel; -1: none", false},
+    {"relay-workers", FLAG_NUMBER, AT(relay_workers), "0", NULL,
+     "threads that relay datagrams, at most 64; 0: as many as -workers", false},
     {"relay-endpoints-max", FLAG_NUMBER, AT(relay_endpoints_max), "16384", NULL,
      "most endpoints (pairs of clients) of the UDP relay at one time, up to 1048576", false},
     {"relay-unbound-max", FLAG_NUMBER, AT(relay_unbound_max), "0", NULL,
@@ -330,12 +333,17 @@ static enum config_result derive_listen(struct config *config, char *why) {
     }
     config->stun_where = config->where;
     config->stun_where.address.port = (uint16_t)config->stun_port;
+    config->relay_where = config->where;
+    config->relay_where.address.port = (uint16_t)config->relay_port;
     return CONFIG_OK;
 }
 
 static enum config_result check_relay(struct config *config, char *why) {
     if (config->relay_port < -1 || config->relay_port > UINT16_MAX) {
         return wrong(why, "-relay-port takes a port from 0 to 65535, or -1 for no UDP relay");
+    }
+    if (config->relay_workers < 0 || config->relay_workers > LIMIT_WORKERS_MAX) {
+        return wrong(why, "-relay-workers takes a number from 0 to %d", LIMIT_WORKERS_MAX);
     }
     if (config->relay_endpoints_max < 1 || config->relay_endpoints_max > 1 << 20) {
         return wrong(why, "-relay-endpoints-max takes a number from 1 to 1048576");

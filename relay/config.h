@@ -41,6 +41,10 @@ struct config {
     const char *user;         // "": sandbox.h says
     const char *seccomp;
     const char *admin_socket;  // "auto", a path, or "": none
+    int64_t relay_port;       // -1: no UDP relay
+    int64_t relay_workers;    // 0: as many as workers
+    int64_t relay_endpoints_max;
+    int64_t relay_unbound_max;  // 0: a quarter of those
     int64_t workers;          // 0: limits_workers_for() says
     int64_t rekey_after;      // 0: the record layer's own number
     int64_t http_port;        // -1: none
@@ -60,12 +64,10 @@ struct config {
     int64_t tcp_write_timeout_ns;
     int64_t connections_max;
     int64_t stun_port;
-    int64_t relay_port;           // of the UDP relay; -1: none
-    int64_t relay_endpoints_max;
-    int64_t relay_unbound_max;    // 0: as many
     /* derived by config_parse */
     struct listen_address where;
     struct listen_address stun_where;  // the host of -a
+    struct listen_address relay_where;  // the host of -a
     unsigned ring_features;
     uint64_t packet_memory_bytes;
     bool is_spread;          // -placement spread

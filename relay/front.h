@@ -49,9 +49,10 @@ struct front_links {
     struct lane *from_office;
     struct lane *to_office;
     uint32_t workers_count;
+    uint32_t udp_workers_count;
     struct ring *control_ring;
     struct ring *office_ring;
-    const struct metrics *metrics_blocks[LIMIT_WORKERS_MAX + 4];  // of every thread, for the pages
+    const struct metrics *metrics_blocks[LIMIT_THREADS_MAX];  // of every thread, for the pages
     size_t metrics_count;
     struct allocator *allocator;  // of the UDP relay, whose endpoints the front ends in time; NULL: there is none
 };

@@ -47,6 +47,7 @@ static struct metrics_process process_of(const struct front *f, struct metrics_e
         .memory_bytes = f->options.memory_bytes,
         .version = RINGRELAY_VERSION,
         .workers_count = f->links.workers_count,
+        .behind_count = f->links.udp_workers_count,
         .rate = f->options.has_rate_config ? &f->options.rate : NULL,
         .usage = usage,
         .queried_domains = bootstrap_queries_count(&f->bootstrap_queries),

@@ -8,7 +8,7 @@
  *     |  PARCEL_BACK                                                     |
  *     +------------------------------------------------------------------+
  *   main -- RATE, STOP --> control -- RATE, STOP --> front, workers;  main -- RATE, STOP --> office (STOP last)
- *   main -- STOP --> stun;  office ---- IDENTITY, BOOTSTRAP ----> front
+ *   main -- STOP --> stun, UDP workers;  office ---- IDENTITY, BOOTSTRAP ----> front
  *   office --- DUMP ---> control --- DUMP ---> worker --- DUMP_BACK ---> office
  *   front ---- DUMP, DUMP_BACK ----> office ---- DUMP ----> front
  *   every thread ---- log lines (core/log.h) ----> office
@@ -54,7 +54,7 @@ enum mail_kind {
     MAIL_DUMP,  // office -> control -> worker: dump: for the worker that is named in it; front -> office: asks for one;
     // office -> front: dump: all rows are there
     MAIL_DUMP_BACK,  // worker, front -> office: dump
-    MAIL_STOP,  // main -> control -> front, workers; main -> stun, office
+    MAIL_STOP,  // main -> control -> front, workers; main -> stun, UDP workers, office
 };
 
 struct mail {

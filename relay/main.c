@@ -203,6 +203,27 @@ static bool listen_stun(const struct config *config, struct stun_options *stun, 
     return stun->is_on;
 }
 
+/* The relay's port, and with it STUN's: both are the UDP workers' then. */
+static bool listen_udp(const struct config *config, struct relay_options *options, struct net_address *stun,
+                       char *why) {
+    static struct udp_sockets sockets;  // why: read by relay_init, in `options`
+    struct udp_listen_options listen = {.workers_count = options->limits.udp_workers_count,
+                                        .relay = config->relay_where,
+                                        .stun = config->stun_where,
+                                        .has_stun = config->wants_stun};
+    char text[2][NET_ADDRESS_TEXT_MAX];
+    if (listen.workers_count == 0) return listen_stun(config, &options->stun, stun, why);
+    if (!udp_listen_all(&listen, &sockets, why)) return false;
+    const struct net_address *bound = sockets.bound;
+    bool has_both = bound[UDP_PLACE_IPV4].port && bound[UDP_PLACE_IPV6].port;
+    log_line(LOG_INFO, "UDP relay on %s%s%s",
+             net_address_text(&bound[bound[UDP_PLACE_IPV4].port ? UDP_PLACE_IPV4 : UDP_PLACE_IPV6], text[0]),
+             has_both ? " and " : "", has_both ? net_address_text(&bound[UDP_PLACE_IPV6], text[1]) : "");
+    *stun = bound[UDP_PLACE_STUN];
+    options->udp = &sockets;
+    return true;
+}
+
 static const char *admin_path_of(const struct config *config) {
     if (strcmp(config->admin_socket, "auto") != 0) return config->admin_socket;
     return access(ADMIN_SOCKET_FOLDER, W_OK) == 0 ? ADMIN_SOCKET_PATH : "";
@@ -247,10 +268,16 @@ static uint32_t workers_of(const struct config *config) {
     return config->workers > 0 ? (uint32_t)config->workers : limits_workers_for(sys_cpu_count());
 }
 
+static uint32_t udp_workers_of(const struct config *config) {
+    if (config->relay_port < 0) return 0;
+    return config->relay_workers > 0 ? (uint32_t)config->relay_workers : workers_of(config);
+}
+
 static struct limits limits_of(const struct config *config) {
     struct limits limits = {.connections_max = (uint32_t)config->connections_max,
                             .workers_count = workers_of(config),
-                            .packet_memory_bytes = config->packet_memory_bytes};
+                            .packet_memory_bytes = config->packet_memory_bytes,
+                            .udp_workers_count = udp_workers_of(config)};
     if (config->relay_port >= 0) {
         limits.endpoints_max = (uint32_t)config->relay_endpoints_max;
         limits.unbound_max =
@@ -294,7 +321,7 @@ static bool prepare(const struct config *config, struct relay *relay, struct bou
                    make_key(config, &options.front, why) && prepare_pages(config, &options.front, why) &&
                    (!config->is_tls || prepare_tls(config, &options, &certs, why)) &&
                    listen_all(config, &options.front, bound->tcp, why) &&
-                   listen_stun(config, &options.stun, &bound->stun, why) &&
+                   listen_udp(config, &options, &bound->stun, why) &&
                    listen_admin(config, &options.admin, &bound->admin, why);
     if (is_fine) {
         options.addresses = addresses_of(&options.front, bound);

@@ -150,7 +150,7 @@ static void write_reasons(struct metrics_out *o) {
 /* Who has how much to do: for placement, and for the operator who wonders whether -workers is right. */
 static void write_workers(struct metrics_out *o) {
     size_t count = o->process->workers_count;
-    const struct metrics *const *workers = o->blocks + o->blocks_count - count;
+    const struct metrics *const *workers = o->blocks + o->blocks_count - o->process->behind_count - count;
     char label[24];
     metrics_out_map_begin(o, "ringrelay_worker_connections", "gauge");
     for (size_t i = 0; i < count; i++) {

@@ -41,6 +41,9 @@ enum rtt_bucket {
     RTT_BUCKET_COUNT
 };
 
+/* Of the UDP relay, as its sockets are counted. */
+enum { UDP_FAMILY_COUNT = 2 };
+
 enum packet_kind { KIND_DISCO, KIND_OTHER, PACKET_KIND_COUNT };
 
 #define METRICS(X)                                                                     \
@@ -103,7 +106,15 @@ enum packet_kind { KIND_DISCO, KIND_OTHER, PACKET_KIND_COUNT };
     X(reads_held, "ringrelay_reads_held", "counter")                                   \
     X(stun_dropped, "ringrelay_stun_dropped", "counter")                               \
     X(reads_braked, "ringrelay_reads_braked", "counter")                               \
-    X(rests, "ringrelay_rests", "counter")
+    X(rests, "ringrelay_rests", "counter")                                             \
+    X(udp_received, "ringrelay_udp_received_packets", "counter")                       \
+    X(udp_sends, "ringrelay_udp_sends", "counter")                                     \
+    X(udp_runs_refused, "ringrelay_udp_runs_refused", "counter")                       \
+    X(udp_challenges, "ringrelay_udp_challenges", "counter")                           \
+    X(udp_bound, "ringrelay_udp_bound", "counter")                                     \
+    X(udp_stun_answers, "ringrelay_udp_stun_answers", "counter")                       \
+    X(udp_receive_errors, "ringrelay_udp_receive_errors", "counter")                   \
+    X(udp_overflows, "ringrelay_udp_overflows", "counter")
 
 /* Histograms: X(field, name, bounds). Mesh rows stay zero until that is built in: dashboards made for
  * derper find every name. */
@@ -144,6 +155,9 @@ struct metrics {
     struct stat_counter udp_allocations[2];  // of endpoints: what was there already; new
     struct stat_counter udp_refusals[UDP_REFUSE_REASON_COUNT];
     struct stat_counter udp_endpoints_ended[2];  // that never were open; that were
+    struct stat_counter udp_drops[UDP_DROP_REASON_COUNT];
+    struct stat_counter udp_forwarded_packets[UDP_FAMILY_COUNT][UDP_FAMILY_COUNT];  // in, out; IPv4 is 0
+    struct stat_counter udp_forwarded_bytes[UDP_FAMILY_COUNT][UDP_FAMILY_COUNT];  // with Geneve headers
     uint32_t worker_idx;  // frozen; a worker's: which one, for the probe of drops
 };
 
@@ -166,7 +180,8 @@ struct metrics_process {
     size_t max_fds;
     uint64_t memory_bytes;  // reserved at start
     const char *version;
-    size_t workers_count;           // the last so many blocks are workers'
+    size_t workers_count;           // so many blocks are workers'
+    size_t behind_count;            // so many are behind those
     const struct rate_limit *rate;  // NULL: no -rate-config
     struct sys_process_usage usage;
     uint32_t queried_domains;

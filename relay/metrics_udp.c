@@ -2,13 +2,16 @@
  * -relay-port: derper has none of it. */
 #include "relay/metrics_out.h"
 
-enum { NAME_ENDPOINTS, NAME_ALLOCATIONS, NAME_ENDED, NAME_REFUSALS };
+enum { NAME_ENDPOINTS, NAME_ALLOCATIONS, NAME_ENDED, NAME_REFUSALS, NAME_DROPS, NAME_PACKETS, NAME_BYTES };
 
 static const char *const names[] = {
     [NAME_ENDPOINTS] = "tailscaled_peer_relay_endpoints",
     [NAME_ALLOCATIONS] = "ringrelay_udp_allocations",
     [NAME_ENDED] = "ringrelay_udp_endpoints_ended",
     [NAME_REFUSALS] = "ringrelay_udp_refusals",
+    [NAME_DROPS] = "ringrelay_udp_drops",
+    [NAME_PACKETS] = "tailscaled_peer_relay_forwarded_packets_total",
+    [NAME_BYTES] = "tailscaled_peer_relay_forwarded_bytes_total",
 };
 
 static uint64_t sum_at(struct metrics_out *o, size_t offset, size_t idx) {
@@ -41,9 +44,32 @@ static void write_refusals(struct metrics_out *o) {
     metrics_out_map_end(o);
 }
 
+static void write_drops(struct metrics_out *o) {
+    metrics_out_map_begin(o, names[NAME_DROPS], "counter");
+    for (size_t i = 0; i < UDP_DROP_REASON_COUNT; i++) {
+        metrics_out_map_item(o, names[NAME_DROPS], "reason", udp_drop_reason_label((enum udp_drop_reason)i),
+                             sum_at(o, offsetof(struct metrics, udp_drops), i));
+    }
+    metrics_out_map_end(o);
+}
+
+/* Two labels: only as Prometheus text. */
+static void write_forwarded(struct metrics_out *o, const char *name, size_t offset) {
+    static const char *const families[UDP_FAMILY_COUNT] = {"udp4", "udp6"};
+    if (o->is_json) return;
+    metrics_out_begin(o, name, "counter");
+    for (size_t i = 0; i < UDP_FAMILY_COUNT * UDP_FAMILY_COUNT; i++) {
+        metrics_out_line(o, "%s{transport_in=\"%s\",transport_out=\"%s\"} %llu\n", name, families[i / UDP_FAMILY_COUNT],
+                         families[i % UDP_FAMILY_COUNT], (unsigned long long)sum_at(o, offset, i));
+    }
+}
+
 void metrics_out_udp(struct metrics_out *o) {
+    write_forwarded(o, names[NAME_PACKETS], offsetof(struct metrics, udp_forwarded_packets));
+    write_forwarded(o, names[NAME_BYTES], offsetof(struct metrics, udp_forwarded_bytes));
     write_endpoints(o);
     write_two(o, names[NAME_ALLOCATIONS], "endpoint", "existing", "new", offsetof(struct metrics, udp_allocations));
     write_two(o, names[NAME_ENDED], "state", "connecting", "open", offsetof(struct metrics, udp_endpoints_ended));
     write_refusals(o);
+    write_drops(o);
 }

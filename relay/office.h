@@ -17,7 +17,7 @@
 #include "relay/certs.h"
 #include "relay/resolver.h"
 
-enum { OFFICE_LANES_MAX = LIMIT_WORKERS_MAX + 4 };
+enum { OFFICE_LANES_MAX = LIMIT_THREADS_MAX };
 
 struct office {
     struct ring *ring;

@@ -70,7 +70,18 @@
     X(PORT_ZERO, "port_zero", "a control message from port 0, where no answer can go")   \
     X(GENERATION, "generation", "a Bind of generation 0, or an Answer without its Bind") \
     X(CHALLENGE, "challenge", "an Answer with a wrong challenge, or too late")           \
-    X(REPLAYED, "replayed", "an Answer that was taken before")
+    X(REPLAYED, "replayed", "an Answer that was taken before")                           \
+    X(TOO_SHORT, "too_short", "not even a Geneve header")                                \
+    X(CUT, "cut", "longer than a receive buffer")                                        \
+    X(PROTOCOL, "protocol", "a control message that is not disco")                       \
+    X(SIZE, "size", "a control message of a length that no Bind or Answer has")          \
+    X(ENVELOPE, "envelope", "a control message without the magic of disco")              \
+    X(BOX, "box", "a control message whose box does not open")                           \
+    X(ANSWERS_FULL, "answers_full", "more handshakes or STUN in a pass than answers")    \
+    X(NO_SOCKET, "no_socket", "to a client of the address family that is not open here") \
+    X(KERNEL_FULL, "kernel_full", "the kernel took no more to send")                     \
+    X(SEND_ERROR, "send_error", "the kernel refused to send it")                         \
+    X(CLOSING, "closing", "the relay is being stopped")
 
 #define UDP_REFUSE_REASONS(X)                                                                      \
     X(CLOSED, "closed", "the relay is being stopped")                                              \

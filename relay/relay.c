@@ -27,8 +27,8 @@ static size_t lane_cost(uint32_t items) {
 static size_t lanes_footprint(const struct limits *limits) {
     size_t per_worker = lane_cost(CONTROL_LANE_ITEMS) + lane_cost(left_items(limits)) + lane_cost(LIMIT_PARCELS) +
                         lane_cost(DUMP_LANE_ITEMS);
-    return 4 * lane_cost(MAIN_LANE_ITEMS) + 2 * lane_cost(DUMP_LANE_ITEMS) + lane_cost(LIMIT_PARCELS) +
-           lane_cost(CONTROL_LANE_ITEMS) + limits->workers_count * per_worker;
+    return (4 + limits->udp_workers_count) * lane_cost(MAIN_LANE_ITEMS) + 2 * lane_cost(DUMP_LANE_ITEMS) +
+           lane_cost(LIMIT_PARCELS) + lane_cost(CONTROL_LANE_ITEMS) + limits->workers_count * per_worker;
 }
 
 static struct lane *make_lane(struct relay *relay, uint32_t items) {
@@ -53,11 +53,17 @@ static void make_lanes(struct relay *relay) {
         relay->worker_to_front[i] = make_lane(relay, LIMIT_PARCELS);
         relay->worker_to_office[i] = make_lane(relay, DUMP_LANE_ITEMS);
     }
+    for (uint32_t i = 0; i < relay->options.limits.udp_workers_count; i++) {
+        relay->main_to_udp[i] = make_lane(relay, MAIN_LANE_ITEMS);
+    }
 }
 
 /* ---- rings ---- */
 
+static uint32_t first_udp(const struct limits *limits) { return THREAD_WORKERS + limits->workers_count; }
+
 static struct ring_options ring_options_of(const struct relay_options *options, uint32_t thread_idx) {
+    if (thread_idx >= first_udp(&options->limits)) return udp_ring_options(options->ring_features);
     struct ring_options ring = {
         .features_allowed = options->ring_features, .submissions_max = 64, .completions_max = 1024};
     if (thread_idx == THREAD_OFFICE) {
@@ -114,9 +120,14 @@ static struct allocator_options endpoints_of(const struct limits *limits) {
     return (struct allocator_options){.endpoints_max = limits->endpoints_max, .unbound_max = limits->unbound_max};
 }
 
+static size_t udp_shared_footprint(const struct limits *limits) {
+    if (limits->udp_workers_count == 0) return 0;
+    return arena_cost(sizeof(struct udp_locals)) + limits->udp_workers_count * arena_cost(sizeof(struct udp));
+}
+
 static size_t shared_footprint(const struct limits *limits) {
-    uint32_t threads = THREAD_WORKERS + limits->workers_count;
-    return lanes_footprint(limits) + directory_footprint(limits->connections_max) +
+    uint32_t threads = first_udp(limits) + limits->udp_workers_count;
+    return lanes_footprint(limits) + udp_shared_footprint(limits) + directory_footprint(limits->connections_max) +
            threads * (arena_cost(sizeof(struct metrics)) + arena_cost(sizeof(struct log_lane)) +
                       arena_cost(log_lane_storage_size())) +
            limits->workers_count * arena_cost(sizeof(struct worker)) +
@@ -127,6 +138,19 @@ static void add_row(struct budget_row *rows, size_t *count, const char *part, co
                     uint64_t each, const char *derivation) {
     CHECK(*count < BUDGET_ROWS_MAX);
     rows[(*count)++] = (struct budget_row){part, what, n, each, n * each, derivation};
+}
+
+static void add_udp_rows(struct budget_row *rows, size_t *count, const struct relay_options *options) {
+    const struct limits *limits = &options->limits;
+    struct ring_options ring = ring_options_of(options, first_udp(limits));
+    if (limits->udp_workers_count == 0) return;
+    struct allocator_options endpoints = endpoints_of(limits);
+    add_row(rows, count, "udp", "endpoints, requesters", 1, allocator_footprint(&endpoints),
+            "-relay-endpoints-max, rounded up to a power of two");
+    add_row(rows, count, "udp", "arrivals, sends, answers", limits->udp_workers_count, udp_footprint(),
+            "256 arrivals, 512 sends of 64 pieces, 256 answers");
+    add_row(rows, count, "udp", "ring and receive buffers", limits->udp_workers_count, ring_footprint(&ring),
+            "256 buffers of 64 KiB, of which single datagrams touch a page or two");
 }
 
 size_t relay_budget(const struct limits *limits, struct budget_row rows[BUDGET_ROWS_MAX]) {
@@ -162,11 +186,7 @@ size_t relay_budget(const struct limits *limits, struct budget_row rows[BUDGET_R
     add_row(rows, &n, "office", "ring and receive buffers", 1, ring_footprint(&office_ring), "32 buffers of 4 KiB");
     add_row(rows, &n, "stun", "answers under way", 1, stun_server_footprint(), "256 answers");
     add_row(rows, &n, "stun", "ring and receive buffers", 1, ring_footprint(&stun_ring), "64 buffers of 2 KiB");
-    if (limits->endpoints_max) {
-        struct allocator_options endpoints = endpoints_of(limits);
-        add_row(rows, &n, "udp", "endpoints, requesters", 1, allocator_footprint(&endpoints),
-                "-relay-endpoints-max, rounded up to a power of two");
-    }
+    add_udp_rows(rows, &n, &options);
     add_row(rows, &n, "shared", "directory, lanes, metrics, log", 1, shared_footprint(limits),
             "lanes as long as what may be under way");
     return n;
@@ -205,13 +225,13 @@ static size_t arena_size_of(const struct relay *relay, uint32_t thread_idx) {
         case THREAD_CONTROL: return control_footprint(&places);
         case THREAD_OFFICE: return admin_footprint(limits);
         case THREAD_STUN: return stun_server_footprint();
-        default: return worker_footprint(&worker);
+        default: return thread_idx >= first_udp(limits) ? udp_footprint() : worker_footprint(&worker);
     }
 }
 
 static bool make_memory(struct relay *relay, char *why) {
     bool is_fine = arena_init(&relay->shared, shared_footprint(&relay->options.limits)) == 0;
-    if (relay->options.limits.endpoints_max) {
+    if (relay->options.limits.udp_workers_count) {
         struct allocator_options endpoints = endpoints_of(&relay->options.limits);
         is_fine = is_fine && arena_init(&relay->endpoints, allocator_footprint(&endpoints)) == 0;
     }
@@ -242,7 +262,7 @@ _Static_assert(sizeof(((struct front_links *)0)->metrics_blocks) / sizeof(struct
                "the pages sum over all threads");
 
 static void make_allocator(struct relay *relay, uint64_t now_ns) {
-    if (relay->options.limits.endpoints_max == 0) return;
+    if (relay->options.limits.udp_workers_count == 0) return;
     struct allocator_options options = endpoints_of(&relay->options.limits);
     if (relay->options.rng_seed) {
         rng_init_seeded(&relay->endpoints_rng, relay->options.rng_seed + RELAY_THREADS_MAX);
@@ -258,6 +278,7 @@ static void make_front(struct relay *relay, uint64_t now_ns) {
                                 .from_office = relay->office_to_front,
                                 .to_office = relay->front_to_office,
                                 .workers_count = relay->options.limits.workers_count,
+                                .udp_workers_count = relay->options.limits.udp_workers_count,
                                 .control_ring = relay->rings[THREAD_CONTROL],
                                 .office_ring = relay->rings[THREAD_OFFICE],
                                 .metrics_count = relay->threads_count,
@@ -362,6 +383,25 @@ static void make_worker(struct relay *relay, uint32_t idx, uint64_t now_ns) {
                 relay->metrics[thread_idx], &relay->rngs[thread_idx], now_ns);
 }
 
+static void make_udp_worker(struct relay *relay, uint32_t idx, uint64_t now_ns) {
+    uint32_t thread_idx = first_udp(&relay->options.limits) + idx;
+    struct udp_options options = {.idx = idx, .server = allocator_server(relay->allocator)};
+    struct udp_links links = {.from_main = relay->main_to_udp[idx],
+                              .office_ring = relay->rings[THREAD_OFFICE],
+                              .vni = allocator_endpoints(relay->allocator),
+                              .locals = relay->udp_locals};
+    memcpy(options.fds, relay->options.udp->fds[idx], sizeof(options.fds));
+    relay->udp_workers[idx] = arena_take(&relay->shared, sizeof(struct udp));
+    udp_init(relay->udp_workers[idx], &relay->arenas[thread_idx], &options, &links, relay->rings[thread_idx],
+             relay->metrics[thread_idx], &relay->rngs[thread_idx], now_ns);
+}
+
+static void make_udp(struct relay *relay, uint64_t now_ns) {
+    if (relay->options.limits.udp_workers_count == 0) return;
+    relay->udp_locals = arena_take(&relay->shared, sizeof(*relay->udp_locals));
+    for (uint32_t i = 0; i < relay->options.limits.udp_workers_count; i++) make_udp_worker(relay, i, now_ns);
+}
+
 static void seal_memory(struct relay *relay) {
     arena_seal(&relay->shared);
     if (relay->allocator) arena_seal(&relay->endpoints);
@@ -373,7 +413,7 @@ bool relay_init(struct relay *relay, const struct relay_options *options, uint64
     relay->options = *options;
     relay->options.front.memory_bytes = budget_sum(limits);
     relay->options.front.limits = *limits;
-    relay->threads_count = THREAD_WORKERS + limits->workers_count;
+    relay->threads_count = first_udp(limits) + limits->udp_workers_count;
     if (!make_memory(relay, why) || !open_rings(relay, why)) return false;
     make_lanes(relay);
     make_thread_states(relay);
@@ -389,6 +429,7 @@ bool relay_init(struct relay *relay, const struct relay_options *options, uint64
     make_stun(relay, now_ns);
     relay->stations = arena_take(&relay->shared, limits->workers_count * sizeof(struct crossing_station));
     for (uint32_t i = 0; i < limits->workers_count; i++) make_worker(relay, i, now_ns);
+    make_udp(relay, now_ns);
     seal_memory(relay);
     return true;
 }
@@ -399,11 +440,13 @@ static uint64_t step_front(void *state, uint64_t now_ns) { return front_step(sta
 static uint64_t step_control(void *state, uint64_t now_ns) { return control_step(state, now_ns); }
 static uint64_t step_office(void *state, uint64_t now_ns) { return office_step(state, now_ns); }
 static uint64_t step_stun(void *state, uint64_t now_ns) { return stun_server_step(state, now_ns); }
+static uint64_t step_udp(void *state, uint64_t now_ns) { return udp_step(state, now_ns); }
 static uint64_t step_worker(void *state, uint64_t now_ns) { return worker_step(state, now_ns); }
 static bool sleep_front(void *state) { return front_may_sleep(state); }
 static bool sleep_control(void *state) { return control_may_sleep(state); }
 static bool sleep_office(void *state) { return office_may_sleep(state); }
 static bool sleep_stun(void *state) { return stun_server_may_sleep(state); }
+static bool sleep_udp(void *state) { return udp_may_sleep(state); }
 static bool sleep_worker(void *state) { return worker_may_sleep(state); }
 
 static struct relay_part part_of(struct relay *relay, uint32_t thread_idx, const char *name, void *state,
@@ -420,6 +463,14 @@ static struct relay_part part_of(struct relay *relay, uint32_t thread_idx, const
     return part;
 }
 
+static struct relay_part udp_part(struct relay *relay, uint32_t thread_idx) {
+    uint32_t idx = thread_idx - first_udp(&relay->options.limits);
+    struct udp *u = relay->udp_workers[idx];
+    char name[16];
+    snprintf(name, sizeof(name), "udp-%u", idx);
+    return part_of(relay, thread_idx, name, u, step_udp, sleep_udp, &u->is_stopped);
+}
+
 struct relay_part relay_part_at(struct relay *relay, uint32_t thread_idx) {
     struct front *f = &relay->front;
     struct control *c = &relay->control;
@@ -433,6 +484,7 @@ struct relay_part relay_part_at(struct relay *relay, uint32_t thread_idx) {
         case THREAD_STUN: return part_of(relay, thread_idx, "stun", s, step_stun, sleep_stun, &s->is_stopped);
         default: break;
     }
+    if (thread_idx >= first_udp(&relay->options.limits)) return udp_part(relay, thread_idx);
     struct worker *w = relay->workers[thread_idx - THREAD_WORKERS];
     char name[16];
     snprintf(name, sizeof(name), "worker-%u", w->idx);
@@ -444,7 +496,7 @@ struct relay_part relay_part_at(struct relay *relay, uint32_t thread_idx) {
 
 /* ---- telling control ---- */
 
-static bool mail_from_main(struct relay *relay, struct lane *lane, enum relay_thread thread, const struct mail *mail) {
+static bool mail_from_main(struct relay *relay, struct lane *lane, uint32_t thread, const struct mail *mail) {
     if (!lane_push(lane, mail)) return false;
     lane_flush(lane);
     ring_wake(relay->main_ring, relay->rings[thread]);
@@ -460,12 +512,15 @@ bool relay_set_rate(struct relay *relay, const struct rate_limit *rate) {
 }
 
 /* A full lane means that it was told already. */
-static void mail_stop(struct relay *relay, struct lane *lane, enum relay_thread thread) {
+static void mail_stop(struct relay *relay, struct lane *lane, uint32_t thread) {
     (void)mail_from_main(relay, lane, thread, &(struct mail){.kind = MAIL_STOP});
 }
 
 void relay_stop(struct relay *relay) {
     mail_stop(relay, relay->main_to_stun, THREAD_STUN);
+    for (uint32_t i = 0; i < relay->options.limits.udp_workers_count; i++) {
+        mail_stop(relay, relay->main_to_udp[i], first_udp(&relay->options.limits) + i);
+    }
     mail_stop(relay, relay->main_to_control, THREAD_CONTROL);
 }
 

@@ -23,12 +23,16 @@
 #include "relay/front.h"
 #include "relay/office.h"
 #include "relay/stun_server.h"
+#include "relay/udp.h"
+#include "relay/udp_listen.h"
 #include "relay/worker.h"
 
-/* Thread numbers, also in log lanes: front, control, office, STUN, then the workers. */
+/* Thread numbers, also in log lanes: front, control, office, STUN, then the workers, then the UDP workers. */
 enum relay_thread { THREAD_FRONT, THREAD_CONTROL, THREAD_OFFICE, THREAD_STUN, THREAD_WORKERS };
 
-enum { RELAY_THREADS_MAX = THREAD_WORKERS + LIMIT_WORKERS_MAX };
+enum { RELAY_THREADS_MAX = THREAD_WORKERS + 2 * LIMIT_WORKERS_MAX };
+
+_Static_assert((int)RELAY_THREADS_MAX == (int)LIMIT_THREADS_MAX, "said twice");
 
 struct relay_options {
     struct limits limits;
@@ -36,6 +40,7 @@ struct relay_options {
     struct resolver *resolver;  // NULL: no names for /bootstrap-dns; the relay's from relay_init on
     struct certs *certs;  // NULL: no TLS; the office's from relay_init on
     struct stun_options stun;
+    const struct udp_sockets *udp;  // of limits.udp_workers_count workers; NULL: there are none
     struct admin_options admin;
     struct admin_addresses addresses;  // for the operator
     unsigned ring_features;
@@ -62,6 +67,7 @@ struct relay {
     struct lane *main_to_control;
     struct lane *main_to_office;
     struct lane *main_to_stun;
+    struct lane *main_to_udp[LIMIT_WORKERS_MAX];
     struct lane *office_to_front;
     struct lane *office_to_control;
     struct lane *front_to_office;
@@ -83,6 +89,8 @@ struct relay {
     struct stun_server stun;
     struct admin *admin;
     struct worker *workers[LIMIT_WORKERS_MAX];
+    struct udp_locals *udp_locals;
+    struct udp *udp_workers[LIMIT_WORKERS_MAX];
 };
 
 /* ---- the budget ---- */

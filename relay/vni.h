@@ -72,13 +72,21 @@ enum {
     VNI_CHALLENGE_SIZE = 32,
 };
 
-/* Where datagrams come from and go to. IPv4 is v4-mapped. Compared as bytes: make it by vni_address_make. */
+/* Where datagrams come from and go to. IPv4 is v4-mapped. */
 struct vni_address {
     uint8_t ip[16];
-    uint16_t port;      // host order; 0: not bound
-    uint16_t reserved;  // 0
-    uint32_t scope;     // the interface of a link-local address, else 0
+    uint16_t port;   // host order; 0: not bound
+    uint16_t local;  // by which address of this host: a number of the caller's (relay/udp_locals.h); 0: any
+    uint32_t scope;  // the interface of a link-local address, else 0
 };
+
+/* The same place, by whichever of our addresses. */
+static inline bool vni_address_equal(const struct vni_address *a, const struct vni_address *b) {
+    uint64_t x[2], y[2];
+    memcpy(x, a->ip, sizeof(x));
+    memcpy(y, b->ip, sizeof(y));
+    return x[0] == y[0] && x[1] == y[1] && a->port == b->port && a->scope == b->scope;
+}
 
 static inline struct vni_address vni_address_make(const struct net_address *from, uint32_t scope) {
     struct vni_address address = {.port = from->port, .scope = scope};

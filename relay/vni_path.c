@@ -5,10 +5,6 @@
 
 /* ---- packets ---- */
 
-static bool address_equal(const struct vni_address *a, const struct vni_address *b) {
-    return memcmp(a, b, sizeof(*a)) == 0;
-}
-
 static bool no_way(struct vni_hop *ret, enum udp_drop_reason reason) {
     ret->reason = reason;
     return false;
@@ -22,8 +18,8 @@ bool vni_far_end(const struct vni_table *table, uint32_t vni, const struct vni_a
     if (!vni_still_lives(endpoint, ret->life)) return no_way(ret, UDP_DROP_VNI_UNKNOWN);
     if (!vni_pair_is_open(pair)) return no_way(ret, UDP_DROP_NOT_OPEN);
     // why leg 0 first: when both have one address, it speaks as leg 0 (and to itself), as with the reference
-    ret->leg = !address_equal(source, &pair[0]);
-    if (ret->leg && !address_equal(source, &pair[1])) return no_way(ret, UDP_DROP_NOT_BOUND);
+    ret->leg = !vni_address_equal(source, &pair[0]);
+    if (ret->leg && !vni_address_equal(source, &pair[1])) return no_way(ret, UDP_DROP_NOT_BOUND);
     ret->to = pair[1 - ret->leg];
     ret->endpoint = endpoint;
     return true;
