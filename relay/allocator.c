@@ -73,7 +73,7 @@ static void leave(struct allocator *a) { CHECK(pthread_mutex_unlock(&a->mutex) =
 void allocator_set_addresses(struct allocator *allocator, const struct net_address *addresses, size_t count) {
     CHECK(count <= ALLOCATOR_ADDRESSES_MAX);
     enter(allocator);
-    memcpy(allocator->addresses, addresses, count * sizeof(*addresses));
+    if (count > 0) memcpy(allocator->addresses, addresses, count * sizeof(*addresses));
     allocator->addresses_count = count;
     vni_set_ready(&allocator->endpoints, count > 0);
     leave(allocator);
