@@ -58,7 +58,7 @@ enum {
     LIMIT_STUN_KERNEL_BYTES = 1024 * 1024,  // requests waiting for us: some 1300, or what net.core.rmem_max allows
 
     /* ---- the UDP relay, each of its workers ---- */
-    LIMIT_UDP_BUFFERS = 256,  // of the size below; single datagrams touch a page or two of theirs
+    LIMIT_UDP_BUFFERS = 512,  // of the size below; single datagrams touch a page or two of theirs
     LIMIT_UDP_BUFFERS_OF_RUNS = 16,  // with the kernel while runs come: 16 x 64 KiB lie in L2
     LIMIT_UDP_BUFFER_SIZE = 65536 + 112,  // a run of any length, and what the ring needs for itself
     LIMIT_UDP_EVENTS = 256,  // collected at once

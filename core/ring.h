@@ -200,15 +200,15 @@ void ring_offer_buffers(struct ring *ring, unsigned count);
  * ends the receive: ask again, but not at once, it may be there for longer.
  *
  * Sending. One send is a `struct ring_datagram` of the caller's, many may be in flight. It and the bytes it names stay
- * unchanged and in place until RING_DATAGRAM_SENT names it, or RING_CLOSED the socket. Sends that are `is_immediate` are
- * taken by the kernel in the order in which they were asked for, or refused (-EAGAIN); of others, one that finds the
- * socket's buffer full waits, and later ones may overtake it.
+ * unchanged and in place until RING_DATAGRAM_SENT names it, or RING_CLOSED the socket. Sends that are `is_immediate`
+ * are taken by the kernel in the order in which they were asked for, or refused (-EAGAIN); of others, one that finds
+ * the socket's buffer full waits, and later ones may overtake it.
  * An answer leaves from the address that was asked when it is sent along the path that the question came by.
  *
  * Runs: several datagrams along one path as one, all of `segment_size` bytes but the last, which may be shorter.
  * A socket that was opened for it (sys.h, has_runs) receives such runs; any sends them, at most RING_SEGMENTS_MAX
- * datagrams of together at most RING_RUN_SIZE_MAX bytes (RING_RUN_SIZE_MAX_IPV4 to IPv4). A kernel or device may refuse to
- * send one: -EIO (it never can), -EINVAL or -EMSGSIZE (not this one); then nothing of it was sent.
+ * datagrams of together at most RING_RUN_SIZE_MAX bytes (RING_RUN_SIZE_MAX_IPV4 to IPv4). A kernel or device may
+ * refuse to send one: -EIO (it never can), -EINVAL or -EMSGSIZE (not this one); then nothing of it was sent.
  *
  * Fairness: of several datagram sockets that wait for buffers, those that got none since they were armed go first. */
 
@@ -270,7 +270,7 @@ void ring_datagram_socket_init(struct ring_datagram_socket *socket, int fd, uint
  * The ring's buffers have to be larger than RING_DATAGRAM_OVERHEAD, and multiples of 8 bytes. */
 void ring_receive_datagrams(struct ring *ring, struct ring_datagram_socket *socket);
 
-/* Sends `datagram` (what stands above `in_flight_on`; the rest zero when it is used for the first time) by the socket. */
+/* Sends `datagram` by the socket: what stands above `in_flight_on`; the rest is zero at its first use. */
 void ring_send_datagram(struct ring *ring, struct ring_datagram_socket *socket, struct ring_datagram *datagram);
 
 /* ---- collecting ---- */

@@ -340,7 +340,7 @@ static enum config_result derive_listen(struct config *config, char *why) {
 
 static enum config_result check_relay(struct config *config, char *why) {
     if (config->relay_port < -1 || config->relay_port > UINT16_MAX) {
-        return wrong(why, "-relay-port takes a port from 0 to 65535, or -1 for no UDP relay");
+        return wrong(why, "-relay-port takes a number from 0 to 65535; -1 runs no UDP relay");
     }
     if (config->relay_workers < 0 || config->relay_workers > LIMIT_WORKERS_MAX) {
         return wrong(why, "-relay-workers takes a number from 0 to %d", LIMIT_WORKERS_MAX);

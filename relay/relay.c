@@ -145,7 +145,7 @@ static void add_udp_rows(struct budget_row *rows, size_t *count, const struct re
     struct ring_options ring = ring_options_of(options, first_udp(limits));
     if (limits->udp_workers_count == 0) return;
     struct allocator_options endpoints = endpoints_of(limits);
-    add_row(rows, count, "udp", "endpoints, requesters", 1, allocator_footprint(&endpoints),
+    add_row(rows, count, "shared", "endpoints of the UDP relay", 1, allocator_footprint(&endpoints),
             "-relay-endpoints-max, rounded up to a power of two");
     add_row(rows, count, "udp", "arrivals, sends, answers", limits->udp_workers_count, udp_footprint(),
             "256 arrivals, 512 sends of 64 pieces, 256 answers");

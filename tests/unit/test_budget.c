@@ -37,10 +37,17 @@ static const struct limits all_limits[] = {
     {.connections_max = 100, .workers_count = 1, .packet_memory_bytes = 4 << 20},
     {.connections_max = 257, .workers_count = 3, .packet_memory_bytes = (4 << 20) + 12345},
     {.connections_max = 1000, .workers_count = 2, .packet_memory_bytes = 8 << 20},
+    {.connections_max = 10,
+     .workers_count = 1,
+     .packet_memory_bytes = 4 << 20,
+     .udp_workers_count = 2,
+     .endpoints_max = 1000},
 };
 
 static void open_house(const struct limits *limits) {
-    struct relay_options options = {.limits = *limits, .ring_features = RING_FEATURES_ALL, .rng_seed = 1};
+    static struct udp_sockets none;
+    struct relay_options options = {.limits = *limits, .ring_features = RING_FEATURES_ALL, .rng_seed = 1, .udp = &none};
+    memset(none.fds, 0xff, sizeof(none.fds));
     char why[RELAY_WHY_MAX] = "";
     memset(&relay, 0, sizeof(relay));
     if (!relay_init(&relay, &options, 1000 * NS_PER_S, why)) fail_msg("%s", why);
@@ -100,7 +107,12 @@ static void test_arenas_are_what_the_rows_say(void **state) {
         assert_int_equal(relay.arenas[THREAD_FRONT].used, sum_of(limits, "front", false));
         assert_int_equal(relay.arenas[THREAD_CONTROL].used, sum_of(limits, "control", false));
         assert_int_equal(relay.arenas[THREAD_OFFICE].used, sum_of(limits, "office", false));
-        assert_int_equal(relay.shared.used, sum_of(limits, "shared", false));
+        for (uint32_t i = 0; i < limits->udp_workers_count; i++) {
+            const struct arena *arena = &relay.arenas[THREAD_WORKERS + limits->workers_count + i];
+            assert_int_equal(arena->used, sum_of(limits, "udp", false) / limits->udp_workers_count);
+            assert_true(arena->is_sealed);
+        }
+        assert_int_equal(relay.shared.used + relay.endpoints.used, sum_of(limits, "shared", false));
         assert_int_equal(relay.shared.size, round_up_to_pages(relay.shared.used));
         assert_true(relay.shared.is_sealed && relay.arenas[THREAD_FRONT].is_sealed);
         relay_fini(&relay);
@@ -128,7 +140,8 @@ static void test_the_process_grows_by_the_sum(void **state) {
     relay_fini(&relay);
     for (size_t k = 0; k < array_count(all_limits); k++) {
         uint64_t sum = sum_of(&all_limits[k], NULL, false) + sum_of(&all_limits[k], NULL, true);
-        uint64_t slack = (uint64_t)(THREAD_WORKERS + all_limits[k].workers_count) * (128 << 10);
+        uint64_t slack =
+            (uint64_t)(THREAD_WORKERS + all_limits[k].workers_count + all_limits[k].udp_workers_count) * (128 << 10);
         uint64_t before = process_bytes();
         open_house(&all_limits[k]);
         uint64_t grown = process_bytes() - before;

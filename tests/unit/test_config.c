@@ -402,6 +402,26 @@ static void test_stun(void **state) {
     assert_wrong("0 to 65535", "-dev", "-stun-port=65536");
 }
 
+static void test_relay(void **state) {
+    (void)state;
+    assert_fine("-dev");
+    assert_int_equal(config.relay_port, -1);
+    assert_int_equal(config.relay_endpoints_max, 16384);
+    assert_fine("-dev", "-a", "192.0.2.1:80", "-relay-port", "41641", "-relay-workers=3", "-relay-endpoints-max=100");
+    assert_memory_equal(config.relay_where.address.ip, config.where.address.ip, 16);  // on the host of -a
+    assert_int_equal(config.relay_where.address.port, 41641);
+    assert_int_equal(config.relay_workers, 3);
+    assert_int_equal(config.relay_endpoints_max, 100);
+    assert_fine("-dev", "-relay-port", "0");
+    assert_true(config.relay_port == 0 && config.relay_where.is_wildcard);
+    assert_wrong("0 to 65535; -1", "-dev", "-relay-port=65536");
+    assert_wrong("0 to 65535; -1", "-dev", "-relay-port=-2");
+    assert_wrong("0 to 64", "-dev", "-relay-workers=65");
+    assert_wrong("0 to 64", "-dev", "-relay-workers=-1");
+    assert_wrong("1 to 1048576", "-dev", "-relay-endpoints-max=0");
+    assert_wrong("1 to 1048576", "-dev", "-relay-endpoints-max=1048577");
+}
+
 /* ---- pages ---- */
 
 static void test_pages(void **state) {
@@ -631,6 +651,7 @@ int main(void) {
         cmocka_unit_test(test_what_is_not_built_in_is_refused_by_name),
         cmocka_unit_test(test_what_is_not_built_in_may_be_off),
         cmocka_unit_test(test_stun),
+        cmocka_unit_test(test_relay),
         cmocka_unit_test(test_pages),
         cmocka_unit_test(test_accept_limits),
         cmocka_unit_test(test_bootstrap_names),

@@ -61,6 +61,7 @@ static void test_refusals_name_the_flag(void **state) {
     assert_refused((struct limits){0}, RESERVED, "-max-connections");
     assert_refused((struct limits){0}, 0, "open files");
     assert_refused((struct limits){.workers_count = LIMIT_WORKERS_MAX + 1}, 1 << 20, "-workers");
+    assert_refused((struct limits){.udp_workers_count = LIMIT_WORKERS_MAX + 1}, 1 << 20, "-relay-workers");
     assert_refused((struct limits){.packet_memory_bytes = (4 << 20) - 1}, 1 << 20, "-packet-memory");
     assert_refused((struct limits){.packet_memory_bytes = 1}, 1 << 20, "4m");
 }

@@ -1,4 +1,4 @@
-/* test_udp.c - the UDP worker on the loopback: handshakes and data of two clients, runs, families, hostile datagrams. */
+/* test_udp.c - the UDP worker on the loopback: handshakes and data of two clients, families, hostile datagrams. */
 #include "test_udp_bed.h"
 
 static const char *const pairs[][2] = {

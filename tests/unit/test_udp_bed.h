@@ -1,4 +1,4 @@
-/* test_udp_bed.h - a UDP worker on a real ring and the loopback, stepped by the test, and clients with plain sockets. */
+/* test_udp_bed.h - a UDP worker on a real ring and the loopback, stepped by the test, and clients with sockets. */
 #pragma once
 
 #include "test_ring_bed.h"
