@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/io_uring.h>
+#include <linux/netlink.h>
 #include <linux/sockios.h>
 #include <sched.h>
 #include <seccomp.h>
@@ -169,6 +170,16 @@ static void rules_sockets(struct rules *rules) {
     allow_if(rules, SCMP_SYS(ioctl), equals(1, FIONBIO));
 }
 
+/* getifaddrs. What else this kind of netlink does takes a capability, and there is none. */
+static void rules_netlink(struct rules *rules, bool has_asking_calls) {
+    static const int calls[] = {SCMP_SYS(bind), SCMP_SYS(sendto), SCMP_SYS(recvmsg)};
+    for (size_t i = 0; i < array_count(calls) && !has_asking_calls; i++) allow(rules, calls[i]);
+    if (rules->error == 0) {
+        rules->error = seccomp_rule_add(rules->filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 2, equals(0, AF_NETLINK),
+                                        equals(2, NETLINK_ROUTE));
+    }
+}
+
 static void rules_files(struct rules *rules) {
     allow(rules, SCMP_SYS(unlink));
     allow_if(rules, SCMP_SYS(unlinkat), equals(2, 0));  // no folders
@@ -183,6 +194,7 @@ static void rules_add(struct rules *rules, const struct sandbox_calls_options *o
     for (size_t i = 0; i < array_count(allowed_calls); i++) allow(rules, allowed_calls[i]);
     rules_arguments(rules);
     if (options->opens_sockets) rules_sockets(rules);
+    if (options->reads_interfaces) rules_netlink(rules, options->opens_sockets);
     if (options->removes_files) rules_files(rules);
     rules_threads(rules, hostile);
     for (size_t i = 0; hostile != 0 && i < array_count(hostile_calls); i++) answer(rules, hostile, hostile_calls[i]);

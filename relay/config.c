@@ -123,6 +123,13 @@ static const struct flag flags[] = {
      "most endpoints (pairs of clients) of the UDP relay at one time, up to 1048576", false},
     {"relay-unbound-max", FLAG_NUMBER, AT(relay_unbound_max), "0", NULL,
      "of those, most whose clients have not both bound yet; 0: a quarter of -relay-endpoints-max", false},
+    {"relay-static-endpoints", FLAG_TEXT, AT(relay_static_endpoints), "", NULL,
+     "addresses of the UDP relay that clients are told first: \"ip:port,[ipv6]:port,...\"; port 0: that of the relay",
+     false},
+    {"relay-stun-servers", FLAG_TEXT, AT(relay_stun_servers), "", NULL,
+     "STUN servers that say how the UDP relay is seen from outside: \"host:port,...\", at most 8", false},
+    {"relay-no-discovery", FLAG_BOOL, AT(relay_has_no_discovery), "false", NULL,
+     "tell clients of the UDP relay only the addresses of -relay-static-endpoints", true},
     LATER("acme-eab-kid", "", "", "ACME external account binding: key ID"),
     LATER("acme-eab-key", "", "", "ACME external account binding: HMAC key"),
     LATER("acme-email", "", "", "ACME account contact"),
@@ -338,6 +345,20 @@ static enum config_result derive_listen(struct config *config, char *why) {
     return CONFIG_OK;
 }
 
+static enum config_result check_reach(struct config *config, char *why) {
+    char detail[SYS_WHY_MAX];
+    if (!reach_fixed_parse(config->relay_static_endpoints, &config->relay_fixed, detail) ||
+        !reach_servers_parse(config->relay_stun_servers, &config->relay_servers, detail)) {
+        return wrong(why, "%s", detail);
+    }
+    if (!config->relay_has_no_discovery) return CONFIG_OK;
+    if (config->relay_servers.count > 0) {
+        return wrong(why, "-relay-no-discovery and -relay-stun-servers exclude each other: leave one of them out");
+    }
+    if (config->relay_fixed.count > 0 || config->relay_port < 0) return CONFIG_OK;
+    return wrong(why, "-relay-no-discovery: then clients have to be told an address by -relay-static-endpoints");
+}
+
 static enum config_result check_relay(struct config *config, char *why) {
     if (config->relay_port < -1 || config->relay_port > UINT16_MAX) {
         return wrong(why, "-relay-port takes a number from 0 to 65535; -1 runs no UDP relay");
@@ -351,7 +372,7 @@ static enum config_result check_relay(struct config *config, char *why) {
     if (config->relay_unbound_max < 0 || config->relay_unbound_max > config->relay_endpoints_max) {
         return wrong(why, "-relay-unbound-max takes a number from 0 to that of -relay-endpoints-max");
     }
-    return CONFIG_OK;
+    return check_reach(config, why);
 }
 
 static bool is_log_level(const char *text) { return is_one_of(text, "debug|info|warning|error"); }

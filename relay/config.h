@@ -17,6 +17,7 @@
 #include "core/limits.h"
 #include "core/sandbox.h"
 #include "core/sys.h"
+#include "relay/reach_list.h"
 
 #define CONFIG_WHY_MAX 512
 
@@ -64,6 +65,9 @@ struct config {
     int64_t tcp_write_timeout_ns;
     int64_t connections_max;
     int64_t stun_port;
+    const char *relay_static_endpoints;
+    const char *relay_stun_servers;
+    bool relay_has_no_discovery;
     /* derived by config_parse */
     struct listen_address where;
     struct listen_address stun_where;  // the host of -a
@@ -73,6 +77,8 @@ struct config {
     bool is_spread;          // -placement spread
     bool disables_fighters;  // -duplicates disable-fighters
     enum sandbox_filter seccomp_mode;
+    struct reach_fixed relay_fixed;
+    struct reach_servers relay_servers;
 };
 
 enum config_result {

@@ -11,6 +11,7 @@
  *   main -- STOP --> stun, UDP workers;  office ---- IDENTITY, BOOTSTRAP ----> front
  *   office --- DUMP ---> control --- DUMP ---> worker --- DUMP_BACK ---> office
  *   front ---- DUMP, DUMP_BACK ----> office ---- DUMP ----> front
+ *   office ---- STUN_ASK ----> UDP worker 0;  UDP workers ---- STUN_SEEN ----> office
  *   every thread ---- log lines (core/log.h) ----> office
  *   worker <---- packets, and their memory on its way home (relay/crossing.h) ----> worker
  *
@@ -27,6 +28,8 @@
  * of control, and has it back in between; the front asks the office for one, gets it whole and gives it back. There is
  * one, so lanes for it have room for one.
  *
+ * Questions to STUN servers and their answers may be lost on the way, so a full lane loses them, too.
+ *
  * No lane can be full that must not lose: LOGIN and PARCEL_BACK are bounded by the parcels there are, LEFT by the
  * connections there are; control takes an input only while each of its outputs has room for what it may cause.
  */
@@ -39,6 +42,7 @@
 #include "relay/directory.h"
 #include "relay/dump.h"
 #include "relay/rate.h"
+#include "relay/reach_stun.h"
 
 enum mail_kind {
     MAIL_LOGIN = 1,  // front -> control: parcel_idx, key, conn_id, and what watchers are told: remote, present_flags
@@ -54,6 +58,8 @@ enum mail_kind {
     MAIL_DUMP,  // office -> control -> worker: dump: for the worker that is named in it; front -> office: asks for one;
     // office -> front: dump: all rows are there
     MAIL_DUMP_BACK,  // worker, front -> office: dump
+    MAIL_STUN_ASK,  // office -> UDP worker 0: reach: the server to ask, and as what
+    MAIL_STUN_SEEN,  // UDP worker -> office: reach: what the server saw, and the answer's transaction
     MAIL_STOP,  // main -> control -> front, workers; main -> stun, UDP workers, office
 };
 
@@ -72,6 +78,7 @@ struct mail {
         struct bootstrap_table *bootstrap;
         struct rate_limit rate;
         struct dump *dump;
+        struct reach_mail reach;
     };
     uint8_t remote_ip[16];  // v4-mapped
 };

@@ -221,6 +221,7 @@ static bool listen_udp(const struct config *config, struct relay_options *option
              has_both ? " and " : "", has_both ? net_address_text(&bound[UDP_PLACE_IPV6], text[1]) : "");
     *stun = bound[UDP_PLACE_STUN];
     options->udp = &sockets;
+    options->reach.ports = (struct reach_ports){bound[UDP_PLACE_IPV4].port, bound[UDP_PLACE_IPV6].port};
     return true;
 }
 
@@ -286,6 +287,14 @@ static struct limits limits_of(const struct config *config) {
     return limits;
 }
 
+/* The ports come when they are bound. */
+static struct reach_options reach_of(const struct config *config) {
+    return (struct reach_options){.fixed = config->relay_fixed,
+                                  .servers = config->relay_servers,
+                                  .where = config->relay_where,
+                                  .has_no_discovery = config->relay_has_no_discovery};
+}
+
 static bool load_rate(const struct config *config, struct relay_options *options, char *why) {
     if (*config->rate_config == 0) return true;
     if (!rateconf_load(config->rate_config, &options->rate, why)) return false;
@@ -312,6 +321,7 @@ static bool prepare(const struct config *config, struct relay *relay, struct bou
         .write_timeout_ns = (uint64_t)config->tcp_write_timeout_ns,
         .placement = config->is_spread ? PLACEMENT_SPREAD : PLACEMENT_FILL,
         .is_paced = config->is_paced,
+        .reach = reach_of(config),
         .duplicates_policy = config->disables_fighters ? DUPLICATES_DISABLE_FIGHTERS : DUPLICATES_LAST_WRITER,
         .has_no_rtt = config->has_no_rtt,
         .front = {.start_wall_s = sys_wall_clock_s(), .has_rate_config = *config->rate_config != 0},

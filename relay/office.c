@@ -17,9 +17,14 @@ void office_init(struct office *o, struct ring *ring, const struct office_links 
                          .admin = links->admin,
                          .certs = links->certs,
                          .resolver = links->resolver,
+                         .reach = links->reach,
+                         .to_udp = links->to_udp,
+                         .udp_ring = links->udp_ring,
+                         .udp_workers_count = links->udp_workers_count,
                          .certs_due_ns = links->certs ? now_ns + CERTS_CHECK_EVERY_S * NS_PER_S : TIME_NEVER,
                          .log_lanes_count = links->log_lanes_count};
     memcpy(o->from_workers, links->from_workers, links->workers_count * sizeof(*links->from_workers));
+    for (uint32_t i = 0; i < links->udp_workers_count; i++) o->from_udp[i] = links->from_udp[i];
     memcpy(o->log_lanes, links->log_lanes, links->log_lanes_count * sizeof(*links->log_lanes));
 }
 
@@ -49,6 +54,14 @@ static uint64_t resolve(struct office *o, uint64_t now_ns) {
     o->table = NULL;
     if (lane_flush(o->to_front)) ring_wake(o->ring, o->front_ring);
     return now_ns;
+}
+
+/* Where the UDP relay can be reached; when to come again. */
+static uint64_t reach(struct office *o, uint64_t now_ns) {
+    if (o->reach == NULL) return TIME_NEVER;
+    uint64_t next_ns = reach_step(o->reach, now_ns);
+    if (o->to_udp && lane_flush(o->to_udp)) ring_wake(o->ring, o->udp_ring);
+    return next_ns;
 }
 
 /* A bounded number of lines per lane and pass, so that one talkative thread does not keep the others' lines waiting. */
@@ -85,6 +98,17 @@ static void take_mail(struct office *o, uint64_t now_ns) {
     }
 }
 
+/* A bounded number per pass: answers of STUN servers. */
+static void take_udp_mail(struct office *o) {
+    struct mail mail;
+    for (uint32_t i = 0; i < o->udp_workers_count; i++) {
+        for (uint32_t n = 0; n < REACH_MAIL_ITEMS && lane_pop(o->from_udp[i], &mail); n++) {
+            CHECK(mail.kind == MAIL_STUN_SEEN);
+            reach_on_seen(o->reach, &mail.reach);
+        }
+    }
+}
+
 static void take_events(struct office *o, uint64_t now_ns) {
     struct ring_event events[ADMIN_EVENTS_PER_PASS];
     size_t count = ring_reap(o->ring, events, array_count(events));
@@ -94,13 +118,15 @@ static void take_events(struct office *o, uint64_t now_ns) {
 uint64_t office_step(struct office *o, uint64_t now_ns) {
     take_events(o, now_ns);
     take_mail(o, now_ns);
+    take_udp_mail(o);
     bool has_more = write_lines(o);
     while (o->is_stopped && has_more) has_more = write_lines(o);
     check_certs(o, now_ns);
     uint64_t names_due_ns = o->is_stopped ? TIME_NEVER : resolve(o, now_ns);
+    uint64_t reach_due_ns = o->is_stopped ? TIME_NEVER : reach(o, now_ns);
     uint64_t admin_due_ns = admin_step(o->admin, now_ns);
     if (log_flush()) has_more = true;
-    return has_more ? now_ns : min_of(admin_due_ns, min_of(o->certs_due_ns, names_due_ns));
+    return has_more ? now_ns : min_of(min_of(admin_due_ns, reach_due_ns), min_of(o->certs_due_ns, names_due_ns));
 }
 
 bool office_may_sleep(struct office *o) {
@@ -109,6 +135,9 @@ bool office_may_sleep(struct office *o) {
     }
     for (uint32_t i = 0; i < o->workers_count; i++) {
         if (lane_has_mail(o->from_workers[i])) return false;
+    }
+    for (uint32_t i = 0; i < o->udp_workers_count; i++) {
+        if (lane_has_mail(o->from_udp[i])) return false;
     }
     return !lane_has_mail(o->from_main) && !lane_has_mail(o->from_front);
 }

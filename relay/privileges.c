@@ -28,12 +28,14 @@ static void check_certs(const struct certs *certs, const char *user) {
 bool privileges_give_up(const struct config *config, const struct certs *certs, bool has_admin_socket, char *why) {
     static struct sandbox sandbox;  // why: large for a stack, one per process
     char text[SANDBOX_TEXT_MAX];
-    const struct sandbox_options options = {.user = config->user,
-                                            .filter = config->seccomp_mode,
-                                            .allows_core_dumps = config->is_dev,
-                                            .opens_sockets =
-                                                *config->bootstrap_names || *config->bootstrap_hidden_names,
-                                            .removes_files = has_admin_socket};
+    const struct sandbox_options options = {
+        .user = config->user,
+        .filter = config->seccomp_mode,
+        .allows_core_dumps = config->is_dev,
+        .opens_sockets = *config->bootstrap_names || *config->bootstrap_hidden_names ||
+                         reach_servers_have_names(&config->relay_servers),
+        .reads_interfaces = config->relay_port >= 0 && !config->relay_has_no_discovery && config->where.is_wildcard,
+        .removes_files = has_admin_socket};
     if (!sandbox_enter(&options, &sandbox, why)) return false;
     log_line(LOG_INFO, "privileges: %s", sandbox_text(&sandbox, text));
     for (uint32_t i = 0; i < sandbox.warnings_count; i++) log_line(LOG_WARNING, "%s", sandbox.warnings[i]);

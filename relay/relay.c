@@ -27,8 +27,10 @@ static size_t lane_cost(uint32_t items) {
 static size_t lanes_footprint(const struct limits *limits) {
     size_t per_worker = lane_cost(CONTROL_LANE_ITEMS) + lane_cost(left_items(limits)) + lane_cost(LIMIT_PARCELS) +
                         lane_cost(DUMP_LANE_ITEMS);
-    return (4 + limits->udp_workers_count) * lane_cost(MAIN_LANE_ITEMS) + 2 * lane_cost(DUMP_LANE_ITEMS) +
-           lane_cost(LIMIT_PARCELS) + lane_cost(CONTROL_LANE_ITEMS) + limits->workers_count * per_worker;
+    size_t per_udp = lane_cost(MAIN_LANE_ITEMS) + lane_cost(REACH_MAIL_ITEMS);
+    size_t udp = limits->udp_workers_count ? lane_cost(REACH_MAIL_ITEMS) + limits->udp_workers_count * per_udp : 0;
+    return udp + 4 * lane_cost(MAIN_LANE_ITEMS) + 2 * lane_cost(DUMP_LANE_ITEMS) + lane_cost(LIMIT_PARCELS) +
+           lane_cost(CONTROL_LANE_ITEMS) + limits->workers_count * per_worker;
 }
 
 static struct lane *make_lane(struct relay *relay, uint32_t items) {
@@ -55,7 +57,9 @@ static void make_lanes(struct relay *relay) {
     }
     for (uint32_t i = 0; i < relay->options.limits.udp_workers_count; i++) {
         relay->main_to_udp[i] = make_lane(relay, MAIN_LANE_ITEMS);
+        relay->udp_to_office[i] = make_lane(relay, REACH_MAIL_ITEMS);
     }
+    if (relay->options.limits.udp_workers_count) relay->office_to_udp = make_lane(relay, REACH_MAIL_ITEMS);
 }
 
 /* ---- rings ---- */
@@ -148,9 +152,10 @@ static void add_udp_rows(struct budget_row *rows, size_t *count, const struct re
     add_row(rows, count, "shared", "endpoints of the UDP relay", 1, allocator_footprint(&endpoints),
             "-relay-endpoints-max, rounded up to a power of two");
     add_row(rows, count, "udp", "arrivals, sends, answers", limits->udp_workers_count, udp_footprint(),
-            "256 arrivals, 512 sends of 64 pieces, 256 answers");
+            "512 arrivals, 512 sends of 64 pieces, 256 answers");
     add_row(rows, count, "udp", "ring and receive buffers", limits->udp_workers_count, ring_footprint(&ring),
-            "256 buffers of 64 KiB, of which single datagrams touch a page or two");
+            "512 buffers of 64 KiB, of which single datagrams touch a page or two");
+    add_row(rows, count, "office", "addresses of the UDP relay", 1, reach_footprint(), "16 questions, 32 addresses");
 }
 
 size_t relay_budget(const struct limits *limits, struct budget_row rows[BUDGET_ROWS_MAX]) {
@@ -223,7 +228,7 @@ static size_t arena_size_of(const struct relay *relay, uint32_t thread_idx) {
     switch (thread_idx) {
         case THREAD_FRONT: return front_footprint(limits);
         case THREAD_CONTROL: return control_footprint(&places);
-        case THREAD_OFFICE: return admin_footprint(limits);
+        case THREAD_OFFICE: return admin_footprint(limits) + (limits->udp_workers_count ? reach_footprint() : 0);
         case THREAD_STUN: return stun_server_footprint();
         default: return thread_idx >= first_udp(limits) ? udp_footprint() : worker_footprint(&worker);
     }
@@ -335,6 +340,13 @@ static void make_admin(struct relay *relay, uint64_t now_ns) {
     admin_init(relay->admin, &relay->arenas[THREAD_OFFICE], &options->admin, &links, &facts);
 }
 
+static void make_reach(struct relay *relay, uint64_t now_ns) {
+    if (relay->allocator == NULL) return;
+    struct reach_links links = {.allocator = relay->allocator, .to_udp = relay->office_to_udp};
+    relay->reach =
+        reach_make(&relay->arenas[THREAD_OFFICE], &relay->options.reach, &links, &relay->rngs[THREAD_OFFICE], now_ns);
+}
+
 static void make_office(struct relay *relay, uint64_t now_ns) {
     struct office_links links = {.from_main = relay->main_to_office,
                                  .to_front = relay->office_to_front,
@@ -345,8 +357,13 @@ static void make_office(struct relay *relay, uint64_t now_ns) {
                                  .admin = relay->admin,
                                  .certs = relay->options.certs,
                                  .resolver = relay->options.resolver,
+                                 .reach = relay->reach,
+                                 .to_udp = relay->office_to_udp,
+                                 .from_udp = relay->udp_to_office,
+                                 .udp_workers_count = relay->options.limits.udp_workers_count,
                                  .log_lanes = relay->log_lanes,
                                  .log_lanes_count = relay->threads_count};
+    if (links.to_udp) links.udp_ring = relay->rings[first_udp(&relay->options.limits)];
     office_init(&relay->office, relay->rings[THREAD_OFFICE], &links, now_ns);
 }
 
@@ -389,7 +406,10 @@ static void make_udp_worker(struct relay *relay, uint32_t idx, uint64_t now_ns) 
     struct udp_links links = {.from_main = relay->main_to_udp[idx],
                               .office_ring = relay->rings[THREAD_OFFICE],
                               .vni = allocator_endpoints(relay->allocator),
-                              .locals = relay->udp_locals};
+                              .locals = relay->udp_locals,
+                              .stun = reach_stun(relay->reach),
+                              .from_office = idx == 0 ? relay->office_to_udp : NULL,
+                              .to_office = relay->udp_to_office[idx]};
     memcpy(options.fds, relay->options.udp->fds[idx], sizeof(options.fds));
     relay->udp_workers[idx] = arena_take(&relay->shared, sizeof(struct udp));
     udp_init(relay->udp_workers[idx], &relay->arenas[thread_idx], &options, &links, relay->rings[thread_idx],
@@ -424,6 +444,7 @@ bool relay_init(struct relay *relay, const struct relay_options *options, uint64
     make_front(relay, now_ns);
     make_control(relay);
     make_admin(relay, now_ns);
+    make_reach(relay, now_ns);
     make_office(relay, now_ns);
     rng_bytes(&relay->rngs[THREAD_CONTROL], relay->source_secret, sizeof(relay->source_secret));
     make_stun(relay, now_ns);
@@ -540,6 +561,7 @@ void relay_fini(struct relay *relay) {
     front_fini(&relay->front);
     office_fini(&relay->office);
     resolver_free(relay->options.resolver);
+    reach_fini(relay->reach);
     for (uint32_t i = 0; i < LIMIT_WORKERS_MAX; i++) {
         if (relay->workers[i]) worker_fini(relay->workers[i]);
     }

@@ -22,6 +22,7 @@
 #include "relay/control.h"
 #include "relay/front.h"
 #include "relay/office.h"
+#include "relay/reach.h"
 #include "relay/stun_server.h"
 #include "relay/udp.h"
 #include "relay/udp_listen.h"
@@ -49,6 +50,7 @@ struct relay_options {
     bool has_no_rtt;
     bool is_paced;  // workers may rest (core/pacer.h)
     enum duplicates_policy duplicates_policy;
+    struct reach_options reach;  // of the UDP relay
     struct rate_limit rate;  // of each client at the start; also in `front`, for the pages
     uint64_t rng_seed;  // for simulation; 0: the system's generator
 };
@@ -68,6 +70,8 @@ struct relay {
     struct lane *main_to_office;
     struct lane *main_to_stun;
     struct lane *main_to_udp[LIMIT_WORKERS_MAX];
+    struct lane *office_to_udp;  // to the first
+    struct lane *udp_to_office[LIMIT_WORKERS_MAX];
     struct lane *office_to_front;
     struct lane *office_to_control;
     struct lane *front_to_office;
@@ -83,6 +87,7 @@ struct relay {
     struct directory directory;
     struct rng endpoints_rng;     // the allocator's
     struct allocator *allocator;  // NULL: no UDP relay
+    struct reach *reach;          // likewise
     struct front front;
     struct control control;
     struct office office;

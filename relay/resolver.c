@@ -1,21 +1,15 @@
 #include "relay/resolver.h"
 
-#include <ares.h>
-#include <arpa/inet.h>
 #include <arpa/nameser.h>
-#include <netinet/in.h>
-#include <poll.h>
 #include <stdlib.h>
 
 #include "core/check.h"
 #include "core/log.h"
+#include "relay/lookup.h"
 
 enum {
     ROUND_EVERY_S = 600,
     LIST_BUDGET_S = 60,
-    POLL_EVERY_MS = 50,
-    TRY_TIMEOUT_MS = 2000,  // of the first try; it doubles
-    TRIES = 3,
 };
 
 enum state { RESTING, NEXT_NAME, WAITING, NEXT_PERCENT };
@@ -69,14 +63,7 @@ static struct bootstrap_name *current(struct resolver *r) { return &r->table->na
 
 static void add_address(struct bootstrap_name *name, const struct sockaddr *from) {
     if (name->addresses_count == BOOTSTRAP_ADDRESSES_MAX) return;
-    struct net_address *to = &name->addresses[name->addresses_count++];
-    *to = (struct net_address){0};
-    if (from->sa_family == AF_INET6) {
-        memcpy(to->ip, &((const struct sockaddr_in6 *)(const void *)from)->sin6_addr, 16);
-        return;
-    }
-    to->ip[10] = to->ip[11] = 0xff;
-    memcpy(to->ip + 12, &((const struct sockaddr_in *)(const void *)from)->sin_addr, 4);
+    name->addresses[name->addresses_count++] = lookup_address(from);
 }
 
 /* Answers that come because the channel ends find the state changed, and are nobody's. */
@@ -152,13 +139,10 @@ static void ask_percent(struct resolver *r) {
 }
 
 static bool begin_channel(struct resolver *r) {
-    struct ares_options options = {.timeout = TRY_TIMEOUT_MS, .tries = TRIES};
-    int status = ares_init_options(&r->channel, &options, ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES);
+    int status = lookup_open(&r->channel, r->options.servers);
     r->has_channel = status == ARES_SUCCESS;
-    if (r->has_channel && r->options.servers) status = ares_set_servers_ports_csv(r->channel, r->options.servers);
-    if (status == ARES_SUCCESS) return true;
+    if (r->has_channel) return true;
     log_line(LOG_ERROR, "bootstrap DNS: cannot begin: %s; trying again in %d s", ares_strerror(status), ROUND_EVERY_S);
-    end_channel(r);
     return false;
 }
 
@@ -211,28 +195,8 @@ static void next_name(struct resolver *r, struct bootstrap_table **ret, uint64_t
     }
 }
 
-/* What has come on c-ares's sockets. */
-static void process(struct resolver *r) {
-    ares_socket_t sockets[ARES_GETSOCK_MAXNUM];
-    struct pollfd polls[ARES_GETSOCK_MAXNUM];
-    nfds_t count = 0;
-    int wanted = ares_getsock(r->channel, sockets, ARES_GETSOCK_MAXNUM);
-    for (unsigned i = 0; i < ARES_GETSOCK_MAXNUM; i++) {
-        bool reads = ARES_GETSOCK_READABLE(wanted, i), writes = ARES_GETSOCK_WRITABLE(wanted, i);
-        if (!reads && !writes) break;
-        polls[count++] =
-            (struct pollfd){.fd = sockets[i], .events = (short)((reads ? POLLIN : 0) | (writes ? POLLOUT : 0))};
-    }
-    if (count > 0) (void)poll(polls, count, 0);
-    for (nfds_t i = 0; i < count; i++) {
-        bool reads = polls[i].revents & (POLLIN | POLLERR | POLLHUP), writes = polls[i].revents & POLLOUT;
-        ares_process_fd(r->channel, reads ? polls[i].fd : ARES_SOCKET_BAD, writes ? polls[i].fd : ARES_SOCKET_BAD);
-    }
-    ares_process_fd(r->channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD);  // timeouts
-}
-
 static void wait_for_answer(struct resolver *r, uint64_t now_ns) {
-    process(r);
+    lookup_process(r->channel);
     if (r->state == WAITING && now_ns >= r->list_end_ns) ares_cancel(r->channel);
 }
 
@@ -246,5 +210,5 @@ uint64_t resolver_step(struct resolver *r, uint64_t now_ns, struct bootstrap_tab
         case WAITING: wait_for_answer(r, now_ns); break;
     }
     if (r->state == RESTING) return r->round_ns;
-    return r->state == WAITING ? now_ns + POLL_EVERY_MS * NS_PER_MS : now_ns;
+    return r->state == WAITING ? now_ns + LOOKUP_POLL_MS * NS_PER_MS : now_ns;
 }

@@ -204,6 +204,7 @@ static void take_mail(struct udp *u) {
         CHECK(mail.kind == MAIL_STOP);
         stop(u);
     }
+    udp_ask_servers(u);
 }
 
 static void ask_for_datagrams(struct udp *u) {
@@ -285,4 +286,7 @@ uint64_t udp_step(struct udp *u, uint64_t now_ns) {
     return next_pass_ns(u, is_quiet);
 }
 
-bool udp_may_sleep(struct udp *u) { return !lane_has_mail(u->links.from_main); }
+bool udp_may_sleep(struct udp *u) {
+    bool has_questions = u->links.from_office && lane_has_mail(u->links.from_office);
+    return !has_questions && !lane_has_mail(u->links.from_main);
+}

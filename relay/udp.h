@@ -33,8 +33,8 @@
  * Threads: one; udp_init on the boot thread before. Endpoints are read and bound through relay/vni.h, which is
  * published. Memory: udp_footprint, and the ring's. Errors: counted by reason (relay/reason.h); a failed receive is
  * tried again after a second.
- * Not here: who gets an endpoint, addresses of the relay. Answers to the relay's own STUN requests arrive here
- * (udp_on_stun_answer).
+ * Not here: who gets an endpoint, addresses of the relay. Its questions to STUN servers leave from here, and their
+ * answers arrive (relay/udp_reach.c).
  */
 #pragma once
 
@@ -49,6 +49,7 @@
 #include "proto/stun.h"
 #include "relay/mail.h"
 #include "relay/metrics.h"
+#include "relay/reach_stun.h"
 #include "relay/udp_locals.h"
 #include "relay/vni.h"
 
@@ -67,6 +68,9 @@ struct udp_links {
     struct ring *office_ring;
     struct vni_table *vni;      // published
     struct udp_locals *locals;  // published
+    const struct reach_stun *stun;  // published; what is an answer to a question of ours. NULL: nothing
+    struct lane *from_office;   // NULL but for worker 0: STUN servers to ask
+    struct lane *to_office;     // what they see; with `stun`
 };
 
 struct udp_socket {

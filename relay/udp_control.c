@@ -14,8 +14,7 @@ enum {
 
 /* ---- answers ---- */
 
-/* `reserve` of them stay free. */
-static struct udp_answer *take_answer(struct udp *u, uint32_t reserve) {
+struct udp_answer *udp_take_answer(struct udp *u, uint32_t reserve) {
     struct udp_answer *answer = u->answers_free;
     if (u->answers_free_count <= reserve) return NULL;
     u->answers_free = answer->next_free;
@@ -41,17 +40,9 @@ void udp_on_answer_sent(struct udp *u, struct udp_answer *answer, int32_t result
 
 /* ---- STUN ---- */
 
-/* An answer to a request of the relay's own, or of nobody's. */
-static void udp_on_stun_answer(struct udp *u, const struct udp_arrival *arrival, const uint8_t *bytes, size_t size) {
-    (void)arrival;
-    (void)bytes;
-    (void)size;
-    stat_add(&u->metrics->udp_stun_answers, 1);
-}
-
 static void answer_stun(struct udp *u, const struct udp_arrival *arrival, const uint8_t *transaction) {
     const struct ring_path *path = &arrival->ring->path;
-    struct udp_answer *answer = take_answer(u, LIMIT_UDP_ANSWERS_RESERVED);
+    struct udp_answer *answer = udp_take_answer(u, LIMIT_UDP_ANSWERS_RESERVED);
     if (answer == NULL) {
         stat_add(&u->metrics->stun_dropped, 1);
         return;
@@ -87,7 +78,7 @@ static const uint8_t *next_nonce(struct udp *u) {
 
 static void challenge(struct udp *u, const struct udp_arrival *arrival, const struct vni_sender *sender,
                       const struct vni_event *event, const struct vni_outcome *outcome) {
-    struct udp_answer *answer = take_answer(u, 0);
+    struct udp_answer *answer = udp_take_answer(u, 0);
     if (answer == NULL) {
         udp_drop(u, UDP_DROP_ANSWERS_FULL, 1);
         return;

@@ -3,6 +3,8 @@
  */
 #pragma once
 
+#include <errno.h>
+
 #include "relay/udp.h"
 
 /* ---- udp.c ---- */
@@ -38,5 +40,16 @@ void udp_on_control(struct udp *u, const struct udp_arrival *arrival, uint32_t v
 
 /* On the relay's port something that looks like STUN, on the STUN port anything. */
 void udp_on_stun(struct udp *u, const struct udp_arrival *arrival, const uint8_t *bytes, size_t size);
+
+/* An answer to fill and send, of which `reserve` stay free; NULL: none left. */
+struct udp_answer *udp_take_answer(struct udp *u, uint32_t reserve);
+
+/* ---- udp_reach.c ---- */
+
+/* Puts the office's questions to STUN servers. */
+void udp_ask_servers(struct udp *u);
+
+/* What looks like a STUN server's answer. */
+void udp_on_stun_answer(struct udp *u, const struct udp_arrival *arrival, const uint8_t *bytes, size_t size);
 
 void udp_on_answer_sent(struct udp *u, struct udp_answer *answer, int32_t result);

@@ -627,6 +627,22 @@ static void test_admin_socket(void **state) {
     assert_string_equal(config.admin_socket, "");
 }
 
+/* ---- the UDP relay ---- */
+
+static void test_addresses_of_the_udp_relay(void **state) {
+    (void)state;
+    assert_fine("-dev", "-relay-port", "7777", "-relay-static-endpoints", "192.0.2.1:7777,[2001:db8::1]:0",
+                "-relay-stun-servers", "stun.example.com:3478");
+    assert_int_equal(config.relay_fixed.count, 2);
+    assert_int_equal(config.relay_servers.count, 1);
+    assert_false(config.relay_has_no_discovery);
+    assert_wrong("-relay-static-endpoints: \"192.0.2.1\"", "-dev", "-relay-static-endpoints", "192.0.2.1");
+    assert_wrong("-relay-stun-servers: \"stun\"", "-dev", "-relay-stun-servers", "stun");
+    assert_fine("-dev", "-relay-port", "7777", "-relay-no-discovery", "-relay-static-endpoints", "192.0.2.1:7777");
+    assert_wrong("exclude each other", "-dev", "-relay-no-discovery", "-relay-stun-servers", "a:1");
+    assert_wrong("-relay-static-endpoints", "-dev", "-relay-port", "7777", "-relay-no-discovery");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_admin_socket),
@@ -664,6 +680,7 @@ int main(void) {
         cmocka_unit_test(test_listen_addresses),
         cmocka_unit_test(test_ring_kernels),
         cmocka_unit_test(test_ring_features_can_be_disabled),
+        cmocka_unit_test(test_addresses_of_the_udp_relay),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <ifaddrs.h>
+#include <linux/netlink.h>
 #include <liburing.h>
 #include <netinet/in.h>
 #include <pthread.h>
@@ -259,6 +261,34 @@ static void test_sockets_for_look_ups(void **state) {
     assert_int_equal(got, CHILD_GOOD);
 }
 
+/* getifaddrs, and no socket of another kind. */
+static bool may_only_read_interfaces(void) {
+    struct ifaddrs *all;
+    bool is_fine = getifaddrs(&all) == 0;
+    if (is_fine) freeifaddrs(all);
+    return is_fine && is_refused(socket(AF_INET, SOCK_DGRAM, 0)) &&
+           is_refused(socket(AF_NETLINK, SOCK_RAW, NETLINK_AUDIT)) && is_refused(socket(AF_UNIX, SOCK_STREAM, 0));
+}
+
+static bool may_ask_and_read_interfaces(void) {
+    struct ifaddrs *all;
+    bool is_fine = getifaddrs(&all) == 0;
+    if (is_fine) freeifaddrs(all);
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    return is_fine && fd >= 0 && is_refused(socket(AF_UNIX, SOCK_STREAM, 0));
+}
+
+static void test_interfaces_are_read_if_asked_for(void **state) {
+    (void)state;
+    struct sandbox_options options = options_of(SANDBOX_FILTER_ON);
+    options.reads_interfaces = true;
+    int got = run_child(&options, may_only_read_interfaces);
+    if (got == CHILD_UNFILTERED) skip();
+    assert_int_equal(got, CHILD_GOOD);
+    options.opens_sockets = true;
+    assert_int_equal(run_child(&options, may_ask_and_read_interfaces), CHILD_GOOD);
+}
+
 static void test_no_code(void **state) {
     (void)state;
     assert_works(cannot_make_code);
@@ -444,6 +474,7 @@ int main(void) {
         cmocka_unit_test(test_files_are_removed_if_asked_for),
         cmocka_unit_test(test_no_sockets),
         cmocka_unit_test(test_sockets_for_look_ups),
+        cmocka_unit_test(test_interfaces_are_read_if_asked_for),
         cmocka_unit_test(test_no_code),
         cmocka_unit_test(test_no_signals),
         cmocka_unit_test(test_no_other_user),
