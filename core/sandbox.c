@@ -153,6 +153,7 @@ static void calls_restrict(const struct sandbox_options *options, struct sandbox
     const struct sandbox_calls_options calls = {.is_log_only = options->filter == SANDBOX_FILTER_LOG,
                                                 .opens_sockets = options->opens_sockets,
                                                 .reads_interfaces = options->reads_interfaces,
+                                                .connects_itself = options->connects_itself,
                                                 .removes_files = options->removes_files};
     int error = sandbox_calls_restrict(&calls);
     if (error == 0) {

@@ -3,8 +3,8 @@
  * sandbox_enter, in this order: another user, when started as root; no capabilities, neither in use nor to be had by a
  * program that is run; no core dumps; a filter of system calls (sandbox_calls.h). Afterwards files can be read as far
  * as the user may, and nothing else: no file written, made or removed (but with removes_files), no program run, no
- * process made, no socket opened (but with opens_sockets or reads_interfaces), no memory made executable. What needs
- * more has to be done before.
+ * process made, no socket opened (but with opens_sockets, reads_interfaces or connects_itself), no memory made
+ * executable. What needs  * more has to be done before.
  *
  * Which user. A name that is given is an order: if it cannot be obeyed, the process is not to run. None given: the user
  * SANDBOX_USER_DEFAULT if the system has one, else root goes on as root, and a warning says so. why not refuse: units
@@ -46,6 +46,7 @@ struct sandbox_options {
     bool allows_core_dumps;
     bool opens_sockets;  // after the start, to ask others: for flags that look names up
     bool reads_interfaces;  // after the start: addresses of this host
+    bool connects_itself;  // after the start, over IPv4 to a listener of its own
     bool removes_files;  // at the end: for a Unix socket's file, as far as the user may
 };
 

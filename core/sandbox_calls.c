@@ -180,6 +180,16 @@ static void rules_netlink(struct rules *rules, bool has_asking_calls) {
     }
 }
 
+/* For a connection to this very process (relay/node.h): its listener stays open, so that neither bind nor listen nor
+ * accept is needed, and sends and receives are the ring's. */
+static void rules_connection(struct rules *rules) {
+    allow(rules, SCMP_SYS(connect));
+    if (rules->error == 0) {
+        rules->error = seccomp_rule_add(rules->filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 2, equals(0, AF_INET),
+                                        equals(1, SOCK_STREAM | SOCK_CLOEXEC));
+    }
+}
+
 static void rules_files(struct rules *rules) {
     allow(rules, SCMP_SYS(unlink));
     allow_if(rules, SCMP_SYS(unlinkat), equals(2, 0));  // no folders
@@ -195,6 +205,7 @@ static void rules_add(struct rules *rules, const struct sandbox_calls_options *o
     rules_arguments(rules);
     if (options->opens_sockets) rules_sockets(rules);
     if (options->reads_interfaces) rules_netlink(rules, options->opens_sockets);
+    if (options->connects_itself && !options->opens_sockets) rules_connection(rules);
     if (options->removes_files) rules_files(rules);
     rules_threads(rules, hostile);
     for (size_t i = 0; hostile != 0 && i < array_count(hostile_calls); i++) answer(rules, hostile, hostile_calls[i]);

@@ -26,6 +26,7 @@ struct sandbox_calls_options {
     bool is_log_only;   // nothing is refused, what would be is in the audit log
     bool opens_sockets; // IPv4 and IPv6 for asking others, as look-ups do; never for listening
     bool reads_interfaces;  // addresses of this host, which the kernel tells by netlink; it takes no privilege
+    bool connects_itself; // TCP over IPv4 to a listener of its own; whose it is, no filter can see
     bool removes_files; // a Unix socket's file, at the end. Which one, no filter can see
 };
 

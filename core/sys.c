@@ -437,6 +437,37 @@ int sys_listen_datagrams(const struct listen_address *where, const struct udp_li
     return 0;
 }
 
+/* SO_SNDTIMEO bounds connect, too; afterwards sends are nobody's to bound but their owner's. */
+static int socket_connect(int fd, int family, const struct net_address *to, uint64_t timeout_ns) {
+    struct timeval timeout = {.tv_sec = (time_t)(timeout_ns / NS_PER_S),
+                              .tv_usec = (suseconds_t)(timeout_ns % NS_PER_S / NS_PER_US)};
+    const struct timeval never = {0};
+    struct sockaddr_storage name = {0};
+    socklen_t size = net_address_to_kernel(to, family, &name);
+    int yes = 1;
+    if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) != 0 ||
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes)) != 0 ||
+        connect(fd, (const struct sockaddr *)&name, size) != 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &never, sizeof(never)) != 0) {
+        return -errno;
+    }
+    return 0;
+}
+
+int sys_connect_tcp(const struct net_address *to, uint64_t timeout_ns, int *ret_fd, struct net_address *ret_local) {
+    int family = net_address_is_ipv4(to) ? AF_INET : AF_INET6;
+    int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP);
+    if (fd < 0) return -errno;
+    int error = socket_connect(fd, family, to, timeout_ns);
+    if (!error) error = socket_name(fd, ret_local);
+    if (!error) {
+        *ret_fd = fd;
+        return 0;
+    }
+    sys_close(fd);
+    return error;
+}
+
 int sys_peer_address(int fd, struct net_address *ret) {
     struct sockaddr_storage name = {0};
     socklen_t size = sizeof(name);

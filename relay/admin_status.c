@@ -142,6 +142,16 @@ static json_t *rate(const struct admin_facts *f) {
                      (json_int_t)f->rate.burst_bytes);
 }
 
+/* What the control plane has to know of the UDP relay's own node. */
+static json_t *udp_node(const struct admin_facts *f) {
+    char key[KEY_PUBLIC_TEXT_SIZE], disco[DISCO_KEY_TEXT_SIZE];
+    if (!f->has_node) return json_null();
+    key_format(&f->node_key, key);
+    disco_key_format(&f->node_disco_key, disco);
+    bool is_connected = sum_at(f, offsetof(struct metrics, udp_node_connected)) > 0;
+    return json_pack("{s:s, s:s, s:b}", "node_key", key, "disco_key", disco, "connected", (int)is_connected);
+}
+
 static void put_identity(json_t *root, const struct admin_facts *f, uint64_t uptime_ns, bool *is_fine) {
     char key[KEY_PUBLIC_TEXT_SIZE], features[RING_FEATURES_TEXT_MAX];
     key_format(&f->public_key, key);
@@ -158,6 +168,7 @@ static void put_identity(json_t *root, const struct admin_facts *f, uint64_t upt
     put(root, "io_uring", json_string(ring_features_text(f->ring_features, features)), is_fine);
     put(root, "limits", limits(f), is_fine);
     put(root, "rate", rate(f), is_fine);
+    put(root, "udp_node", udp_node(f), is_fine);
 }
 
 json_t *admin_status(const struct admin_facts *f, uint64_t now_ns) {

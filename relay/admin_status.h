@@ -11,6 +11,7 @@
 
 #include "core/limits.h"
 #include "core/sys.h"
+#include "proto/disco.h"
 #include "proto/key.h"
 #include "proto/tls_identity.h"
 #include "relay/metrics.h"
@@ -34,6 +35,9 @@ struct admin_facts {
     struct limits limits;
     uint64_t memory_bytes;  // sum of the budget
     bool has_rate_config;
+    bool has_node;  // the UDP relay's own (relay/node.h)
+    struct node_key node_key;
+    struct disco_key node_disco_key;
     const struct metrics *const *metrics_blocks;  // published; of every thread
     const char *const *thread_names;              // of those in front of the workers
     uint32_t threads_count;                       // behind those workers, then UDP workers

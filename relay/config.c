@@ -130,6 +130,18 @@ static const struct flag flags[] = {
      "STUN servers that say how the UDP relay is seen from outside: \"host:port,...\", at most 8", false},
     {"relay-no-discovery", FLAG_BOOL, AT(relay_has_no_discovery), "false", NULL,
      "tell clients of the UDP relay only the addresses of -relay-static-endpoints", true},
+    {"relay-rate", FLAG_FLOAT, AT(relay_rate), "20", NULL,
+     "requests for endpoints per second and requester, five seconds' worth at once; 0: no limit", false},
+    {"relay-requester-max", FLAG_NUMBER, AT(relay_requester_max), "1024", NULL,
+     "most endpoints of the UDP relay that one requester may have; 0: no limit", false},
+    {"relay-node-key-file", FLAG_TEXT, AT(relay_node_key_file), "", NULL,
+     "file with the keys of the UDP relay's own node, to which clients send requests over DERP; made if it does not "
+     "exist (default: relay-node.key beside the file of -c)",
+     false},
+    {"relay-allow-file", FLAG_TEXT, AT(relay_allow_file), "", NULL,
+     "file with the node keys whose owners may ask the UDP relay for endpoints over DERP, one on a line; read again on "
+     "SIGHUP; without it nobody may",
+     false},
     LATER("acme-eab-kid", "", "", "ACME external account binding: key ID"),
     LATER("acme-eab-key", "", "", "ACME external account binding: HMAC key"),
     LATER("acme-email", "", "", "ACME account contact"),
@@ -359,6 +371,18 @@ static enum config_result check_reach(struct config *config, char *why) {
     return wrong(why, "-relay-no-discovery: then clients have to be told an address by -relay-static-endpoints");
 }
 
+/* Infinity is no limit, as 0 is; a rate below one in a quarter of an hour has no use and makes long spans. */
+static enum config_result check_relay_requesters(struct config *config, char *why) {
+    if (isinf(config->relay_rate)) config->relay_rate = 0;
+    if (config->relay_rate != 0 && !(config->relay_rate >= 0.001 && config->relay_rate <= 1e6)) {
+        return wrong(why, "-relay-rate takes a number from 0.001 to 1000000, or 0 for no limit");
+    }
+    if (config->relay_requester_max < 0 || config->relay_requester_max > UINT32_MAX) {
+        return wrong(why, "-relay-requester-max takes a number from 0 to 4294967295");
+    }
+    return CONFIG_OK;
+}
+
 static enum config_result check_relay(struct config *config, char *why) {
     if (config->relay_port < -1 || config->relay_port > UINT16_MAX) {
         return wrong(why, "-relay-port takes a number from 0 to 65535; -1 runs no UDP relay");
@@ -372,7 +396,8 @@ static enum config_result check_relay(struct config *config, char *why) {
     if (config->relay_unbound_max < 0 || config->relay_unbound_max > config->relay_endpoints_max) {
         return wrong(why, "-relay-unbound-max takes a number from 0 to that of -relay-endpoints-max");
     }
-    return check_reach(config, why);
+    enum config_result result = check_reach(config, why);
+    return result == CONFIG_OK ? check_relay_requesters(config, why) : result;
 }
 
 static bool is_log_level(const char *text) { return is_one_of(text, "debug|info|warning|error"); }

@@ -65,6 +65,10 @@ struct config {
     int64_t tcp_write_timeout_ns;
     int64_t connections_max;
     int64_t stun_port;
+    double relay_rate;            // requests per second and requester; 0: no limit
+    int64_t relay_requester_max;  // endpoints; 0: no limit
+    const char *relay_node_key_file;  // "": beside key_path
+    const char *relay_allow_file;     // "": none
     const char *relay_static_endpoints;
     const char *relay_stun_servers;
     bool relay_has_no_discovery;

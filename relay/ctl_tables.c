@@ -174,6 +174,15 @@ static void print_totals(const json_t *status) {
            bytes_text(number_of(totals, "bytes_sent"), sent));
 }
 
+/* The UDP relay's own: what goes into the control plane. */
+static void print_node(const json_t *status) {
+    const json_t *node = json_object_get(status, "udp_node");
+    if (!json_is_object(node)) return;
+    printf("%-*s%s\n", LABEL, "node", text_of(node, "node_key"));
+    printf("%-*s%s\n", LABEL, "", text_of(node, "disco_key"));
+    if (!json_is_true(json_object_get(node, "connected"))) print_words("", "its connection is gone; it will come back");
+}
+
 void ctl_print_status(const json_t *status, const json_t *before) {
     char up[UNIT_TEXT_MAX];
     printf("ringrelayd %s, process %llu, up %s\n%s\n\n", text_of(status, "version"), number_of(status, "pid"),
@@ -182,6 +191,7 @@ void ctl_print_status(const json_t *status, const json_t *before) {
     print_tls(status);
     print_words("io_uring", text_of(status, "io_uring"));
     print_limits(status);
+    print_node(status);
     printf("%-*s%llu of %llu keys, %llu at home here; %llu at the door\n\n", LABEL, "clients",
            number_of(status, "connections"), number_of(status, "keys"), number_of(status, "home_connections"),
            number_of(status, "at_the_door"));

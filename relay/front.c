@@ -27,7 +27,8 @@ enum { PREFIX_BUCKETS = 1024 };
 
 size_t front_footprint(const struct limits *limits) {
     return pool_footprint(LIMIT_SESSIONS_ALL, sizeof(struct session)) +
-           pool_footprint(LIMIT_LARGE_BUFFERS, SESSION_LARGE_SIZE) + parcel_box_footprint() + traffic_footprint(limits);
+           pool_footprint(LIMIT_LARGE_BUFFERS, SESSION_LARGE_SIZE) + parcel_box_footprint() +
+           traffic_footprint(limits) + (limits->endpoints_max ? node_footprint() : 0);
 }
 
 void front_init(struct front *f, struct arena *arena, const struct front_options *options,
@@ -50,6 +51,11 @@ void front_init(struct front *f, struct arena *arena, const struct front_options
     parcel_box_init(&f->parcels, arena);
     traffic_init(&f->traffic, arena, &options->limits);
     f->traffic.timer.kind = TIMER_TRAFFIC;
+    if (options->node.is_on) {
+        f->node = node_make(arena, &options->node, &options->public_key, links->allocator, ring, metrics, rng, now_ns);
+        nodekeys_wipe(&f->options.node.desk.keys);  // it has them, and the list
+        f->options.node.desk.allowed = NULL;
+    }
     for (unsigned i = 0; i < options->listeners_count; i++) {
         f->listeners[i].resume_timer.kind = TIMER_LISTENER;
         ring_socket_init(&f->listeners[i].socket, options->listen_fds[i], LISTENER_HANDLE);
@@ -63,6 +69,7 @@ void front_fini(struct front *f) {
         handshake_free(s->handshake);
         record_fini(&s->record);
     }
+    node_fini(f->node);
     key_private_wipe(&f->options.private_key);
     debug_access_wipe(&f->options.debug_access);
     free(f->bootstrap_published);
@@ -169,7 +176,7 @@ static void evict(struct front *f) {
 
 /* A session for TLS starts with a handshake; false when there is no memory for one. */
 static bool session_begin(struct front *f, struct session *s) {
-    bool is_tls = f->options.identity && !s->is_port80;
+    bool is_tls = f->options.identity && !s->is_port80 && !s->is_node;
     s->transport = is_tls ? TRANSPORT_TLS : TRANSPORT_PLAIN;
     s->close_alert = ALERT_CLOSE_NOTIFY;
     s->close_reason = REFUSE_HTTP_DONE;
@@ -190,6 +197,7 @@ static void session_open(struct front *f, int fd, enum front_door door) {
     s->timer.kind = TIMER_SESSION;
     s->accepted_ns = f->now_ns;
     s->is_port80 = door == DOOR_PORT80;
+    s->is_node = door == DOOR_NODE;
     s->in = s->own_in;
     s->in_room = sizeof(s->own_in);
     s->out = s->own_out;
@@ -426,7 +434,16 @@ static void on_accepted(struct front *f, const struct ring_event *event) {
              strerror(-event->result), suppressed);
 }
 
+static void on_node_event(struct front *f, const struct ring_event *event) {
+    int fd = node_on_event(f->node, event, f->now_ns);
+    if (fd >= 0) session_open_or_wait(f, fd, DOOR_NODE);
+}
+
 static void on_event(struct front *f, const struct ring_event *event) {
+    if (event->handle == NODE_HANDLE) {
+        on_node_event(f, event);
+        return;
+    }
     if (event->op == RING_ACCEPTED) {
         on_accepted(f, event);
         return;
@@ -483,6 +500,10 @@ static void take_mail(struct front *f, struct lane *lane) {
         }
         if (mail.kind == MAIL_DUMP) {
             traffic_on_dump(f, mail.dump);
+            continue;
+        }
+        if (mail.kind == MAIL_ALLOWED) {
+            node_desk_set_allowed(&f->node->desk, mail.allowed);
             continue;
         }
         CHECK(mail.kind == MAIL_PARCEL_BACK);
@@ -542,7 +563,9 @@ uint64_t front_step(struct front *f, uint64_t now_ns) {
     if (!f->is_listening) start_listening(f);
     size_t count = ring_reap(f->ring, f->events, LIMIT_EVENTS_PER_PASS);
     for (size_t i = 0; i < count; i++) on_event(f, &f->events[i]);
+    uint64_t node_due_ns = f->node ? node_step(f->node, now_ns) : TIME_NEVER;
     phase_waiting(f);
+    take_mail(f, f->links.from_main);
     take_mail(f, f->links.from_control);
     take_mail(f, f->links.from_office);
     for (uint32_t i = 0; i < f->links.workers_count; i++) take_mail(f, f->links.from_workers[i]);
@@ -552,10 +575,12 @@ uint64_t front_step(struct front *f, uint64_t now_ns) {
     if (log_flush()) ring_wake(f->ring, f->links.office_ring);
     stat_add(&f->metrics->passes, 1);
     uint64_t next_ns = wheel_next_ns(&f->wheel);
+    next_ns = min_of(next_ns, node_due_ns);
     return f->links.allocator ? min_of(next_ns, end_endpoints(f)) : next_ns;
 }
 
 bool front_may_sleep(struct front *f) {
+    if (lane_has_mail(f->links.from_main)) return false;
     if (lane_has_mail(f->links.from_control) || lane_has_mail(f->links.from_office)) return false;
     for (uint32_t i = 0; i < f->links.workers_count; i++) {
         if (lane_has_mail(f->links.from_workers[i])) return false;

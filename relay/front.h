@@ -38,12 +38,14 @@
 #include "relay/front_traffic.h"
 #include "relay/mail.h"
 #include "relay/metrics.h"
+#include "relay/node.h"
 #include "relay/parcel.h"
 
 enum { FRONT_LISTENERS_MAX = 4 };
 
 struct front_links {
     struct lane *to_control;
+    struct lane *from_main;
     struct lane *from_control;
     struct lane *from_workers[LIMIT_WORKERS_MAX];
     struct lane *from_office;
@@ -61,6 +63,7 @@ struct front_links {
 enum front_door {
     DOOR_MAIN,    // DERP and all pages; TLS when there is an identity
     DOOR_PORT80,  // plain HTTP beside TLS: redirects, /generate_204, /debug/
+    DOOR_NODE,    // the UDP relay's own node (relay/node.h): in the clear, and DERP
 };
 
 /* Accepted, and no place yet. */
@@ -87,6 +90,7 @@ struct front_options {
     struct debug_access debug_access;
     double accept_per_s;              // with TLS only; 0 with a burst of 0: no limit
     double accept_burst;
+    struct node_options node;         // of the UDP relay, which there is then; the front's from here on
     bool is_derp_off;
     bool is_dev;
     uint64_t memory_bytes;  // sum of the budget, for the pages
@@ -125,6 +129,7 @@ struct front {
     uint32_t waiting_count;
     uint64_t start_ns;
     uint64_t endpoints_due_ns;
+    struct node *node;  // NULL: there is none
     bool has_mail_for_control;
     bool is_listening;
     bool is_stopped;

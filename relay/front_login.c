@@ -88,7 +88,7 @@ static bool open_client_info(struct front *f, struct session *s, uint32_t length
         session_refuse(f, s, REFUSE_CLIENT_INFO);
         return false;
     }
-    if (is_listed(f->options.disallowed_app_names, info.app_name)) {  // a mesh peer would be exempt
+    if (!s->is_node && is_listed(f->options.disallowed_app_names, info.app_name)) {  // a mesh peer would be exempt
         box_key_wipe(&shared);
         login_client_info_wipe(&info);
         session_refuse(f, s, REFUSE_APP_NAME);

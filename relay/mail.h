@@ -8,7 +8,7 @@
  *     |  PARCEL_BACK                                                     |
  *     +------------------------------------------------------------------+
  *   main -- RATE, STOP --> control -- RATE, STOP --> front, workers;  main -- RATE, STOP --> office (STOP last)
- *   main -- STOP --> stun, UDP workers;  office ---- IDENTITY, BOOTSTRAP ----> front
+ *   main -- ALLOWED --> front;  main -- STOP --> stun, UDP workers;  office ---- IDENTITY, BOOTSTRAP ----> front
  *   office --- DUMP ---> control --- DUMP ---> worker --- DUMP_BACK ---> office
  *   front ---- DUMP, DUMP_BACK ----> office ---- DUMP ----> front
  *   office ---- STUN_ASK ----> UDP worker 0;  UDP workers ---- STUN_SEEN ----> office
@@ -38,6 +38,7 @@
 #include "core/base.h"
 #include "proto/key.h"
 #include "proto/tls_identity.h"
+#include "relay/allowlist.h"
 #include "relay/bootstrap.h"
 #include "relay/directory.h"
 #include "relay/dump.h"
@@ -57,6 +58,7 @@ enum mail_kind {
     MAIL_RATE,  // main -> control -> front, workers; main -> office: rate: for all connections
     MAIL_DUMP,  // office -> control -> worker: dump: for the worker that is named in it; front -> office: asks for one;
     // office -> front: dump: all rows are there
+    MAIL_ALLOWED,  // main -> front: allowed: who may ask for endpoints over DERP; the front frees the last one
     MAIL_DUMP_BACK,  // worker, front -> office: dump
     MAIL_STUN_ASK,  // office -> UDP worker 0: reach: the server to ask, and as what
     MAIL_STUN_SEEN,  // UDP worker -> office: reach: what the server saw, and the answer's transaction
@@ -79,6 +81,7 @@ struct mail {
         struct rate_limit rate;
         struct dump *dump;
         struct reach_mail reach;
+        struct allowlist *allowed;
     };
     uint8_t remote_ip[16];  // v4-mapped
 };

@@ -20,6 +20,7 @@
 #include "relay/certs.h"
 #include "relay/config.h"
 #include "relay/keyfile.h"
+#include "relay/node_start.h"
 #include "relay/privileges.h"
 #include "relay/rateconf.h"
 #include "relay/relay.h"
@@ -332,6 +333,7 @@ static bool prepare(const struct config *config, struct relay *relay, struct bou
                    (!config->is_tls || prepare_tls(config, &options, &certs, why)) &&
                    listen_all(config, &options.front, bound->tcp, why) &&
                    listen_udp(config, &options, &bound->stun, why) &&
+                   node_start_prepare(config, &options.front.node, why) &&
                    listen_admin(config, &options.admin, &bound->admin, why);
     if (is_fine) {
         options.addresses = addresses_of(&options.front, bound);
@@ -340,7 +342,11 @@ static bool prepare(const struct config *config, struct relay *relay, struct bou
     }
     key_private_wipe(&options.front.private_key);
     debug_access_wipe(&options.front.debug_access);
-    if (!is_fine) tls_identity_give(options.front.identity);  // else it is the front's
+    nodekeys_wipe(&options.front.node.desk.keys);
+    if (!is_fine) {  // else they are the front's
+        tls_identity_give(options.front.identity);
+        allowlist_free(options.front.node.desk.allowed);
+    }
     return is_fine;
 }
 
@@ -360,11 +366,22 @@ static void reload_rate(const struct config *config, struct relay *relay) {
     }
 }
 
-static void on_hangup(const struct config *config, struct relay *relay) {
-    if (*config->rate_config) {
-        reload_rate(config, relay);
-        return;
+static void reload_allowed(const struct config *config, struct relay *relay) {
+    struct allowlist *allowed;
+    char why[ALLOWLIST_WHY_MAX];
+    if (!node_start_load_allowed(config, &allowed, why)) {
+        log_line(LOG_ERROR, "SIGHUP: %s; the list stays as it is", why);
+    } else if (!relay_set_allowed(relay, allowed)) {
+        allowlist_free(allowed);
+        log_line(LOG_WARNING, "SIGHUP: the relay is busy with the last ones; send it again");
     }
+}
+
+static void on_hangup(const struct config *config, struct relay *relay) {
+    bool has_allow_file = node_start_is_wanted(config) && *config->relay_allow_file;
+    if (*config->rate_config) reload_rate(config, relay);
+    if (has_allow_file) reload_allowed(config, relay);
+    if (*config->rate_config || has_allow_file) return;
     log_line(LOG_INFO, "SIGHUP: nothing to do; certificates are reloaded by themselves when their files change");
 }
 

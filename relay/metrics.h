@@ -158,6 +158,9 @@ struct metrics {
     struct stat_counter udp_drops[UDP_DROP_REASON_COUNT];
     struct stat_counter udp_forwarded_packets[UDP_FAMILY_COUNT][UDP_FAMILY_COUNT];  // in, out; IPv4 is 0
     struct stat_counter udp_forwarded_bytes[UDP_FAMILY_COUNT][UDP_FAMILY_COUNT];  // with Geneve headers
+    struct stat_counter udp_node_ignored;  // packets for the relay's node that are no requests
+    struct stat_counter udp_node_dropped;  // and those for whose answer there was no room
+    struct stat_counter udp_node_connected;  // gauge
     uint32_t worker_idx;  // frozen; a worker's: which one, for the probe of drops
 };
 

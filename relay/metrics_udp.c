@@ -2,7 +2,18 @@
  * -relay-port: derper has none of it. */
 #include "relay/metrics_out.h"
 
-enum { NAME_ENDPOINTS, NAME_ALLOCATIONS, NAME_ENDED, NAME_REFUSALS, NAME_DROPS, NAME_PACKETS, NAME_BYTES };
+enum {
+    NAME_ENDPOINTS,
+    NAME_ALLOCATIONS,
+    NAME_ENDED,
+    NAME_REFUSALS,
+    NAME_DROPS,
+    NAME_PACKETS,
+    NAME_BYTES,
+    NAME_IGNORED,
+    NAME_DROPPED,
+    NAME_CONNECTED
+};
 
 static const char *const names[] = {
     [NAME_ENDPOINTS] = "tailscaled_peer_relay_endpoints",
@@ -12,6 +23,9 @@ static const char *const names[] = {
     [NAME_DROPS] = "ringrelay_udp_drops",
     [NAME_PACKETS] = "tailscaled_peer_relay_forwarded_packets_total",
     [NAME_BYTES] = "tailscaled_peer_relay_forwarded_bytes_total",
+    [NAME_IGNORED] = "ringrelay_udp_node_ignored",
+    [NAME_DROPPED] = "ringrelay_udp_node_dropped",
+    [NAME_CONNECTED] = "ringrelay_udp_node_connected",
 };
 
 static uint64_t sum_at(struct metrics_out *o, size_t offset, size_t idx) {
@@ -64,6 +78,13 @@ static void write_forwarded(struct metrics_out *o, const char *name, size_t offs
     }
 }
 
+/* The relay's own DERP client (relay/node.h). */
+static void write_node(struct metrics_out *o) {
+    metrics_out_number(o, names[NAME_IGNORED], "counter", sum_at(o, offsetof(struct metrics, udp_node_ignored), 0));
+    metrics_out_number(o, names[NAME_DROPPED], "counter", sum_at(o, offsetof(struct metrics, udp_node_dropped), 0));
+    metrics_out_number(o, names[NAME_CONNECTED], "gauge", sum_at(o, offsetof(struct metrics, udp_node_connected), 0));
+}
+
 void metrics_out_udp(struct metrics_out *o) {
     write_forwarded(o, names[NAME_PACKETS], offsetof(struct metrics, udp_forwarded_packets));
     write_forwarded(o, names[NAME_BYTES], offsetof(struct metrics, udp_forwarded_bytes));
@@ -72,4 +93,5 @@ void metrics_out_udp(struct metrics_out *o) {
     write_two(o, names[NAME_ENDED], "state", "connecting", "open", offsetof(struct metrics, udp_endpoints_ended));
     write_refusals(o);
     write_drops(o);
+    write_node(o);
 }

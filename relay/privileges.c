@@ -4,6 +4,7 @@
 
 #include "core/log.h"
 #include "core/sys.h"
+#include "relay/node_start.h"
 
 static bool check_readable(const char *path, const char *user, const char *consequence) {
     char first;
@@ -35,6 +36,7 @@ bool privileges_give_up(const struct config *config, const struct certs *certs, 
         .opens_sockets = *config->bootstrap_names || *config->bootstrap_hidden_names ||
                          reach_servers_have_names(&config->relay_servers),
         .reads_interfaces = config->relay_port >= 0 && !config->relay_has_no_discovery && config->where.is_wildcard,
+        .connects_itself = node_start_is_wanted(config),
         .removes_files = has_admin_socket};
     if (!sandbox_enter(&options, &sandbox, why)) return false;
     log_line(LOG_INFO, "privileges: %s", sandbox_text(&sandbox, text));
@@ -42,6 +44,10 @@ bool privileges_give_up(const struct config *config, const struct certs *certs, 
     if (certs != NULL) check_certs(certs, sandbox.user);
     if (*config->rate_config) {
         (void)check_readable(config->rate_config, sandbox.user, "SIGHUP will not change the limit");
+    }
+    if (node_start_is_wanted(config) && *config->relay_allow_file) {
+        (void)check_readable(config->relay_allow_file, sandbox.user,
+                             "SIGHUP will not change who may ask for endpoints");
     }
     return true;
 }

@@ -29,7 +29,7 @@ static size_t lanes_footprint(const struct limits *limits) {
                         lane_cost(DUMP_LANE_ITEMS);
     size_t per_udp = lane_cost(MAIN_LANE_ITEMS) + lane_cost(REACH_MAIL_ITEMS);
     size_t udp = limits->udp_workers_count ? lane_cost(REACH_MAIL_ITEMS) + limits->udp_workers_count * per_udp : 0;
-    return udp + 4 * lane_cost(MAIN_LANE_ITEMS) + 2 * lane_cost(DUMP_LANE_ITEMS) + lane_cost(LIMIT_PARCELS) +
+    return udp + 5 * lane_cost(MAIN_LANE_ITEMS) + 2 * lane_cost(DUMP_LANE_ITEMS) + lane_cost(LIMIT_PARCELS) +
            lane_cost(CONTROL_LANE_ITEMS) + limits->workers_count * per_worker;
 }
 
@@ -44,6 +44,7 @@ static void make_lanes(struct relay *relay) {
     relay->main_to_control = make_lane(relay, MAIN_LANE_ITEMS);
     relay->main_to_office = make_lane(relay, MAIN_LANE_ITEMS);
     relay->main_to_stun = make_lane(relay, MAIN_LANE_ITEMS);
+    relay->main_to_front = make_lane(relay, MAIN_LANE_ITEMS);
     relay->office_to_front = make_lane(relay, MAIN_LANE_ITEMS);
     relay->office_to_control = make_lane(relay, DUMP_LANE_ITEMS);
     relay->front_to_office = make_lane(relay, DUMP_LANE_ITEMS);
@@ -151,6 +152,8 @@ static void add_udp_rows(struct budget_row *rows, size_t *count, const struct re
     struct allocator_options endpoints = endpoints_of(limits);
     add_row(rows, count, "shared", "endpoints of the UDP relay", 1, allocator_footprint(&endpoints),
             "-relay-endpoints-max, rounded up to a power of two");
+    add_row(rows, count, "heap", "who may ask over DERP", 2, ALLOWLIST_BYTES_MAX,
+            "65536 keys; in use and just read, by -relay-allow-file");
     add_row(rows, count, "udp", "arrivals, sends, answers", limits->udp_workers_count, udp_footprint(),
             "512 arrivals, 512 sends of 64 pieces, 256 answers");
     add_row(rows, count, "udp", "ring and receive buffers", limits->udp_workers_count, ring_footprint(&ring),
@@ -279,6 +282,7 @@ static void make_allocator(struct relay *relay, uint64_t now_ns) {
 
 static void make_front(struct relay *relay, uint64_t now_ns) {
     struct front_links links = {.to_control = relay->front_to_control,
+                                .from_main = relay->main_to_front,
                                 .from_control = relay->control_to_front,
                                 .from_office = relay->office_to_front,
                                 .to_office = relay->front_to_office,
@@ -292,6 +296,7 @@ static void make_front(struct relay *relay, uint64_t now_ns) {
     for (uint32_t i = 0; i < relay->threads_count; i++) links.metrics_blocks[i] = relay->metrics[i];
     front_init(&relay->front, &relay->arenas[THREAD_FRONT], &relay->options.front, &links, relay->rings[THREAD_FRONT],
                relay->metrics[THREAD_FRONT], &relay->rngs[THREAD_FRONT], now_ns);
+    relay->options.front.node.desk.allowed = NULL;  // the front's
 }
 
 static void make_control(struct relay *relay) {
@@ -331,6 +336,9 @@ static void make_admin(struct relay *relay, uint64_t now_ns) {
                                 .limits = options->limits,
                                 .memory_bytes = options->front.memory_bytes,
                                 .has_rate_config = options->front.has_rate_config,
+                                .has_node = options->front.node.is_on,
+                                .node_key = options->front.node.desk.keys.node,
+                                .node_disco_key = options->front.node.desk.keys.disco,
                                 .metrics_blocks = (const struct metrics *const *)relay->metrics,
                                 .thread_names = names,
                                 .threads_count = relay->threads_count,
@@ -532,6 +540,11 @@ bool relay_set_rate(struct relay *relay, const struct rate_limit *rate) {
            mail_from_main(relay, relay->main_to_office, THREAD_OFFICE, &mail);
 }
 
+bool relay_set_allowed(struct relay *relay, struct allowlist *allowed) {
+    struct mail mail = {.kind = MAIL_ALLOWED, .allowed = allowed};
+    return mail_from_main(relay, relay->main_to_front, THREAD_FRONT, &mail);
+}
+
 /* A full lane means that it was told already. */
 static void mail_stop(struct relay *relay, struct lane *lane, uint32_t thread) {
     (void)mail_from_main(relay, lane, thread, &(struct mail){.kind = MAIL_STOP});
@@ -548,8 +561,9 @@ void relay_stop(struct relay *relay) {
 void relay_stop_office(struct relay *relay) { mail_stop(relay, relay->main_to_office, THREAD_OFFICE); }
 
 /* What the front has not taken any more. */
-static void discard_office_mail(struct relay *relay) {
+static void discard_front_mail(struct relay *relay) {
     struct mail mail;
+    while (relay->main_to_front && lane_pop(relay->main_to_front, &mail)) allowlist_free(mail.allowed);
     while (relay->office_to_front && lane_pop(relay->office_to_front, &mail)) {
         if (mail.kind == MAIL_IDENTITY) tls_identity_give(mail.identity);
         if (mail.kind == MAIL_BOOTSTRAP) free(mail.bootstrap);
@@ -557,7 +571,7 @@ static void discard_office_mail(struct relay *relay) {
 }
 
 void relay_fini(struct relay *relay) {
-    discard_office_mail(relay);
+    discard_front_mail(relay);
     front_fini(&relay->front);
     office_fini(&relay->office);
     resolver_free(relay->options.resolver);
@@ -566,6 +580,7 @@ void relay_fini(struct relay *relay) {
         if (relay->workers[i]) worker_fini(relay->workers[i]);
     }
     key_private_wipe(&relay->options.front.private_key);
+    nodekeys_wipe(&relay->options.front.node.desk.keys);
     debug_access_wipe(&relay->options.front.debug_access);
     for (uint32_t i = 0; i < relay->threads_count; i++) ring_close(relay->rings[i]);
     ring_close(relay->main_ring);

@@ -72,6 +72,7 @@ struct relay {
     struct lane *main_to_udp[LIMIT_WORKERS_MAX];
     struct lane *office_to_udp;  // to the first
     struct lane *udp_to_office[LIMIT_WORKERS_MAX];
+    struct lane *main_to_front;
     struct lane *office_to_front;
     struct lane *office_to_control;
     struct lane *front_to_office;
@@ -137,7 +138,8 @@ struct relay_part {
 
 #define RELAY_WHY_MAX 512
 
-/* Makes everything; no thread runs yet. False with a sentence in `why`; relay_fini is to be called in either case.
+/* Makes everything; no thread runs yet. False with a sentence in `why`; relay_fini is to be called in either case, and
+ * then the identity and the list of the node's requesters are still the caller's.
  * `relay` is zeroed by the caller and too large for a stack. */
 must_use bool relay_init(struct relay *relay, const struct relay_options *options, uint64_t now_ns, char *why);
 
@@ -147,6 +149,10 @@ struct relay_part relay_part_at(struct relay *relay, uint32_t thread_idx);
 /* From here on each client, also one that is connected, may send so much. By the thread that owns main_ring. False when
  * that cannot be mailed now: control has not taken the last ones. */
 must_use bool relay_set_rate(struct relay *relay, const struct rate_limit *rate);
+
+/* From here on the owners of these keys may ask the node of the UDP relay for endpoints; the list is the relay's then.
+ * There is a node (options.front.node.is_on). Same thread. False when that cannot be mailed now: it is the caller's. */
+must_use bool relay_set_allowed(struct relay *relay, struct allowlist *allowed);
 
 /* Mails STOP to control, which passes it on to front and workers, and to STUN. By the thread that owns main_ring. */
 void relay_stop(struct relay *relay);

@@ -78,6 +78,7 @@ struct session {
     bool is_drain_after_send;     // unread bytes at close would make the kernel reset the connection
     bool is_not_ideal;
     bool is_port80;               // came by the plain listener beside TLS: no DERP here
+    bool is_node;                 // the other end is our own (relay/node.h): in the clear beside TLS, too
     bool is_tls_active;           // counted in derper_tls_active_version
     struct {
         uint64_t connections, booked, logins;

@@ -241,6 +241,7 @@ static void on_mail(struct worker *w, const struct mail *mail) {
         case MAIL_PARCEL_BACK:
         case MAIL_IDENTITY:
         case MAIL_BOOTSTRAP:
+        case MAIL_ALLOWED:
         case MAIL_DUMP_BACK:
         case MAIL_STUN_ASK:
         case MAIL_STUN_SEEN:

@@ -422,6 +422,25 @@ static void test_relay(void **state) {
     assert_wrong("1 to 1048576", "-dev", "-relay-endpoints-max=1048577");
 }
 
+/* Who may ask the UDP relay for how much. */
+static void test_relay_requesters(void **state) {
+    (void)state;
+    assert_fine("-dev");
+    assert_true(config.relay_rate >= 20 && config.relay_rate <= 20);
+    assert_int_equal(config.relay_requester_max, 1024);
+    assert_true(*config.relay_allow_file == 0 && *config.relay_node_key_file == 0);
+    assert_fine("-dev", "-relay-rate=+Inf", "-relay-requester-max=0", "-relay-allow-file=a", "-relay-node-key-file=b");
+    assert_true(config.relay_rate <= 0);
+    assert_string_equal(config.relay_allow_file, "a");
+    assert_string_equal(config.relay_node_key_file, "b");
+    assert_fine("-dev", "-relay-rate=0.001");
+    assert_wrong("-relay-rate takes", "-dev", "-relay-rate=0.0009");
+    assert_wrong("-relay-rate takes", "-dev", "-relay-rate=-20");
+    assert_wrong("-relay-rate takes", "-dev", "-relay-rate=1000001");
+    assert_wrong("-relay-requester-max takes", "-dev", "-relay-requester-max=-1");
+    assert_wrong("-relay-requester-max takes", "-dev", "-relay-requester-max=4294967296");
+}
+
 /* ---- pages ---- */
 
 static void test_pages(void **state) {
@@ -668,6 +687,7 @@ int main(void) {
         cmocka_unit_test(test_what_is_not_built_in_may_be_off),
         cmocka_unit_test(test_stun),
         cmocka_unit_test(test_relay),
+        cmocka_unit_test(test_relay_requesters),
         cmocka_unit_test(test_pages),
         cmocka_unit_test(test_accept_limits),
         cmocka_unit_test(test_bootstrap_names),

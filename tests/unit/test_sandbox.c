@@ -183,6 +183,19 @@ static bool may_only_ask(void) {
            is_refused(socket(AF_PACKET, SOCK_RAW, 0)) && is_refused(listen(fd, 1));
 }
 
+/* A listener that was there before. */
+static int listener_before;
+static struct sockaddr_in listener_name;
+
+static bool may_only_connect(void) {
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP);
+    return fd >= 0 && connect(fd, (struct sockaddr *)&listener_name, sizeof(listener_name)) == 0 &&
+           is_refused(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)) &&
+           is_refused(socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0)) && is_refused(socket(AF_UNIX, SOCK_STREAM, 0)) &&
+           is_refused(sendto(fd, "", 1, 0, NULL, 0)) && is_refused(listen(fd, 1)) &&
+           is_refused(accept4(listener_before, NULL, NULL, 0)) && is_refused(fcntl(fd, F_SETFL, O_NONBLOCK));
+}
+
 static bool cannot_make_code(void) {
     void *memory = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED || !is_refused(mprotect(memory, 4096, PROT_READ | PROT_EXEC))) return false;
@@ -287,6 +300,22 @@ static void test_interfaces_are_read_if_asked_for(void **state) {
     assert_int_equal(got, CHILD_GOOD);
     options.opens_sockets = true;
     assert_int_equal(run_child(&options, may_ask_and_read_interfaces), CHILD_GOOD);
+}
+
+static void test_a_connection_to_itself(void **state) {
+    (void)state;
+    struct sandbox_options options = options_of(SANDBOX_FILTER_ON);
+    socklen_t size = sizeof(listener_name);
+    listener_name = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    listener_before = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(listener_before, (struct sockaddr *)&listener_name, size), 0);
+    assert_int_equal(listen(listener_before, 1), 0);
+    assert_int_equal(getsockname(listener_before, (struct sockaddr *)&listener_name, &size), 0);
+    options.connects_itself = true;
+    int got = run_child(&options, may_only_connect);
+    close(listener_before);
+    if (got == CHILD_UNFILTERED) skip();
+    assert_int_equal(got, CHILD_GOOD);
 }
 
 static void test_no_code(void **state) {
@@ -475,6 +504,7 @@ int main(void) {
         cmocka_unit_test(test_no_sockets),
         cmocka_unit_test(test_sockets_for_look_ups),
         cmocka_unit_test(test_interfaces_are_read_if_asked_for),
+        cmocka_unit_test(test_a_connection_to_itself),
         cmocka_unit_test(test_no_code),
         cmocka_unit_test(test_no_signals),
         cmocka_unit_test(test_no_other_user),

@@ -733,10 +733,44 @@ static void test_udp_overflows(void **state) {
     assert_int_equal(sys_udp_overflows(-1, &after), -EBADF);
 }
 
+/* Each end sees the other's name; a listener whose queue is full is waited for no longer than was said. */
+static void test_connect_tcp(void **state) {
+    (void)state;
+    struct listen_address where = {.address = {.ip = {[10] = 0xff, [11] = 0xff, [12] = 127, [15] = 1}}};
+    struct net_address bound, local, remote;
+    char why[SYS_WHY_MAX];
+    int listener, fd, fds[8];
+    struct timeval timeout;
+    socklen_t size = sizeof(timeout);
+    assert_int_equal(sys_listen_tcp(&where, &(struct tcp_options){0}, &listener, &bound, why), 0);
+    assert_int_equal(sys_connect_tcp(&bound, NS_PER_S, &fd, &local), 0);
+    int accepted = accept(listener, NULL, NULL);
+    assert_int_equal(sys_peer_address(accepted, &remote), 0);
+    assert_memory_equal(&remote, &local, sizeof(local));
+    assert_int_equal(fcntl(fd, F_GETFL) & O_NONBLOCK, 0);
+    assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, &size), 0);
+    assert_true(timeout.tv_sec == 0 && timeout.tv_usec == 0);
+    close(accepted);
+    close(fd);
+    assert_int_equal(listen(listener, 0), 0);
+    uint64_t begun_ns = sys_clock_ns();
+    int rc = 0;
+    size_t opened = 0;
+    while (opened < array_count(fds) && (rc = sys_connect_tcp(&bound, 5 * NS_PER_MS, &fds[opened], &local)) == 0) {
+        opened++;
+    }
+    assert_int_equal(rc, -EINPROGRESS);
+    assert_true(sys_clock_ns() - begun_ns < NS_PER_S);
+    while (opened > 0) close(fds[--opened]);
+    close(listener);
+    assert_int_equal(sys_connect_tcp(&bound, NS_PER_S, &fd, &local), -ECONNREFUSED);
+}
+
 int main(void) {
     if (sys_init() != 0) return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_address_text),
+        cmocka_unit_test(test_connect_tcp),
         cmocka_unit_test(test_process_usage),
         cmocka_unit_test(test_longest_address_fits),
         cmocka_unit_test(test_listen_address_forms),
