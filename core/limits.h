@@ -84,6 +84,7 @@ struct limits {
     uint32_t workers_count;
     size_t packet_memory_bytes;  // per worker: queues, partial frames and output chunks live in it
     uint32_t udp_workers_count;  // 0: no UDP relay
+    bool has_node;  // the UDP relay is asked over DERP, too
     uint32_t endpoints_max;  // of the UDP relay; 0: there is none
     uint32_t unbound_max;  // of those, whose clients have not both bound; 0: as many
 };

@@ -28,7 +28,7 @@ enum { PREFIX_BUCKETS = 1024 };
 size_t front_footprint(const struct limits *limits) {
     return pool_footprint(LIMIT_SESSIONS_ALL, sizeof(struct session)) +
            pool_footprint(LIMIT_LARGE_BUFFERS, SESSION_LARGE_SIZE) + parcel_box_footprint() +
-           traffic_footprint(limits) + (limits->endpoints_max ? node_footprint() : 0);
+           traffic_footprint(limits) + (limits->has_node ? node_footprint() : 0);
 }
 
 void front_init(struct front *f, struct arena *arena, const struct front_options *options,

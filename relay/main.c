@@ -279,7 +279,8 @@ static struct limits limits_of(const struct config *config) {
     struct limits limits = {.connections_max = (uint32_t)config->connections_max,
                             .workers_count = workers_of(config),
                             .packet_memory_bytes = config->packet_memory_bytes,
-                            .udp_workers_count = udp_workers_of(config)};
+                            .udp_workers_count = udp_workers_of(config),
+                            .has_node = node_start_is_wanted(config)};
     if (config->relay_port >= 0) {
         limits.endpoints_max = (uint32_t)config->relay_endpoints_max;
         limits.unbound_max =

@@ -152,8 +152,9 @@ static void add_udp_rows(struct budget_row *rows, size_t *count, const struct re
     struct allocator_options endpoints = endpoints_of(limits);
     add_row(rows, count, "shared", "endpoints of the UDP relay", 1, allocator_footprint(&endpoints),
             "-relay-endpoints-max, rounded up to a power of two");
-    add_row(rows, count, "heap", "who may ask over DERP", 2, ALLOWLIST_BYTES_MAX,
-            "65536 keys; in use and just read, by -relay-allow-file");
+    if (limits->has_node)
+        add_row(rows, count, "heap", "who may ask over DERP", 2, ALLOWLIST_BYTES_MAX,
+                "65536 keys; in use and just read, by -relay-allow-file");
     add_row(rows, count, "udp", "arrivals, sends, answers", limits->udp_workers_count, udp_footprint(),
             "512 arrivals, 512 sends of 64 pieces, 256 answers");
     add_row(rows, count, "udp", "ring and receive buffers", limits->udp_workers_count, ring_footprint(&ring),
