@@ -122,8 +122,8 @@ must_use int sys_listen_udp(const struct listen_address *where, int receive_buff
                             struct net_address *ret_bound, char *why);
 
 /* A TCP connection to a listener of this host, without Nagle's delay; `ret_local` is its own address, which the
- * listener sees as the other side's. Waits no longer than `timeout_ns` (on the loopback it does not wait, unless the listener's
- * queue is full). Negative errno on failure; -EINPROGRESS: the time was over. */
+ * listener sees as the other side's. Waits no longer than `timeout_ns` (on the loopback it does not wait, unless the
+ * listener's queue is full). Negative errno on failure; -EINPROGRESS: the time was over. */
 must_use int sys_connect_tcp(const struct net_address *to, uint64_t timeout_ns, int *ret_fd,
                              struct net_address *ret_local);
 

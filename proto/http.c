@@ -344,6 +344,7 @@ const char *http_status_text(uint16_t status) {
         {304, "Not Modified"},
         {307, "Temporary Redirect"},
         {400, "Bad Request"},
+        {401, "Unauthorized"},
         {403, "Forbidden"},
         {404, "Not Found"},
         {405, "Method Not Allowed"},

@@ -188,6 +188,83 @@ void admin_on_front_dump(struct admin *a, uint64_t now_ns) {
 
 void admin_on_front_asks(struct admin *a) { a->front_turn = ++a->turns; }
 
+/* ---- endpoints ---- */
+
+/* Sends when there is much, or all: a table with few endpoints goes out at once. */
+static void walk_on(struct admin *a, struct admin_client *client) {
+    struct writer w = out_of(client);
+    w.at += client->out_size;
+    admin_walk_write(&client->walk, &w, a->now_ns);
+    client->out_size = (uint32_t)((char *)w.at - client->out);
+    client->is_walking = !client->walk.is_done;
+    if (client->walk.is_done || client->out_size > sizeof(client->out) / 2) send_out(a, client, &w);
+}
+
+/* What is in front of the list is written. */
+static void begin_walk(struct admin *a, struct admin_client *client, const struct writer *w,
+                       enum admin_walk_form form) {
+    client->out_size = (uint32_t)((char *)w->at - client->out);
+    client->is_walking = true;
+    admin_walk_begin(&client->walk, allocator_endpoints(a->facts.allocator), form);
+    enter(a, client, ADMIN_WALKING, ADMIN_HOLD_TIMEOUT_S);
+    client->hold_until_ns = client->deadline_ns;
+}
+
+static void go_on_walking(struct admin_client *client) {
+    client->out_size = 0;
+    client->state = ADMIN_WALKING;
+    client->deadline_ns = client->hold_until_ns;
+}
+
+static void begin_endpoints(struct admin *a, struct admin_client *client) {
+    struct allocator_figures figures;
+    struct writer w = out_of(client);
+    char head[256];
+    allocator_figures_read(a->facts.allocator, &figures);
+    snprintf(head, sizeof(head),
+             "{\"v\":%d,\"ok\":true,\"connecting\":%u,\"open\":%u,\"endpoints_max\":%u,\"endpoints\":[", ADMIN_VERSION,
+             figures.endpoints - figures.open, figures.open, figures.endpoints_max);
+    writer_text(&w, head);
+    begin_walk(a, client, &w, ADMIN_WALK_ENDPOINTS);
+}
+
+/* The endpoint as HTTP gives it, within an answer of ours. */
+static void answer_allocate(struct admin *a, struct admin_client *client) {
+    struct allocator_request request = {.clients = {client->query.disco_keys[0], client->query.disco_keys[1]}};
+    struct allocator_answer offered;
+    struct writer w = out_of(client);
+    if (!allocator_allocate(a->facts.allocator, &request, a->facts.metrics, a->now_ns, &offered)) {
+        answer_error(a, client, udp_refuse_reason_text(offered.reason));
+        return;
+    }
+    writer_text(&w, "{\"v\":1,\"ok\":true,\"endpoint\":");
+    allocate_http_write(&w, &offered);
+    writer_text(&w, "}\n");
+    send_out(a, client, &w);
+}
+
+static void answer_endpoint_close(struct admin *a, struct admin_client *client) {
+    char why[ADMIN_WHY_MAX];
+    if (allocator_release(a->facts.allocator, client->query.vni, a->facts.metrics)) {
+        answer(a, client, json_pack("{s:i, s:b}", "v", ADMIN_VERSION, "ok", 1));
+        return;
+    }
+    snprintf(why, sizeof(why), "no endpoint has the VNI %u, or it is busy this moment", client->query.vni);
+    answer_error(a, client, why);
+}
+
+static void serve_udp(struct admin *a, struct admin_client *client) {
+    if (a->facts.allocator == NULL) {
+        answer_error(a, client, "this relay has no UDP relay: it runs without -relay-port");
+    } else if (client->query.command == ADMIN_ENDPOINTS) {
+        begin_endpoints(a, client);
+    } else if (client->query.command == ADMIN_ALLOCATE) {
+        answer_allocate(a, client);
+    } else {
+        answer_endpoint_close(a, client);
+    }
+}
+
 /* ---- requests ---- */
 
 static void serve(struct admin *a, struct admin_client *client, const char *line, size_t size) {
@@ -200,8 +277,36 @@ static void serve(struct admin *a, struct admin_client *client, const char *line
     switch (client->query.command) {
         case ADMIN_STATUS: answer(a, client, admin_status(&a->facts, a->now_ns)); return;
         case ADMIN_CLIENTS: enter(a, client, ADMIN_WAITING, ADMIN_WAIT_TIMEOUT_S); return;
+        case ADMIN_ENDPOINTS:
+        case ADMIN_ALLOCATE:
+        case ADMIN_ENDPOINT_CLOSE: serve_udp(a, client); return;
     }
     BUG("a command that the parser knows and nobody serves");
+}
+
+static void take_in(struct admin_client *client, size_t size) {
+    client->in_size -= (uint32_t)size;
+    memmove(client->in, client->in + size, client->in_size);
+}
+
+/* Its first line says that it is HTTP. */
+static void look_for_http(struct admin *a, struct admin_client *client) {
+    struct writer w = out_of(client);
+    bool is_full = client->in_size == sizeof(client->in);
+    struct admin_http_step step =
+        admin_http_serve(&a->http, &a->facts, client->in, client->in_size, is_full, &w, a->now_ns);
+    if (step.result == ADMIN_HTTP_MORE) {
+        receive(a, client);
+        return;
+    }
+    take_in(client, step.taken);
+    client->turn = ++a->turns;
+    client->is_last_answer = step.is_close;
+    if (step.result == ADMIN_HTTP_SESSIONS) {
+        begin_walk(a, client, &w, ADMIN_WALK_SESSIONS);
+    } else {
+        send_out(a, client, &w);
+    }
 }
 
 /* READING: serves the first line that is there; reads on if there is none. */
@@ -217,9 +322,12 @@ static void look_for_line(struct admin *a, struct admin_client *client) {
         return;
     }
     size_t size = (size_t)(end - client->in);
+    if (admin_http_is(client->in, size)) {
+        look_for_http(a, client);
+        return;
+    }
     memcpy(line, client->in, size);
-    client->in_size -= (uint32_t)size + 1;
-    memmove(client->in, end + 1, client->in_size);
+    take_in(client, size + 1);
     serve(a, client, line, size);
 }
 
@@ -250,6 +358,8 @@ static void on_sent(struct admin *a, struct admin_client *client, const struct r
         send_more(a, client);
     } else if (a->holder == client) {
         go_on_with_list(a, client);
+    } else if (client->is_walking) {
+        go_on_walking(client);
     } else if (client->is_last_answer) {
         close_client(a, client);
     } else {
@@ -294,7 +404,7 @@ static void open_client(struct admin *a, int fd) {
         return;
     }
     ring_socket_init(&client->socket, fd, 0);
-    client->is_receiving = client->is_last_answer = false;
+    client->is_receiving = client->is_last_answer = client->is_walking = false;
     client->in_size = 0;
     client->turn = ++a->turns;
     if (may(fd)) {
@@ -359,7 +469,8 @@ uint64_t admin_step(struct admin *a, uint64_t now_ns) {
         struct admin_client *client = &a->clients[i];
         if (client->state == ADMIN_FREE || client->state == ADMIN_CLOSING) continue;
         if (now_ns >= client->deadline_ns) on_deadline(a, client);
-        next_ns = min_of(next_ns, client->deadline_ns);
+        if (client->state == ADMIN_WALKING) walk_on(a, client);
+        next_ns = min_of(next_ns, client->state == ADMIN_WALKING ? now_ns : client->deadline_ns);
     }
     next_dump(a);
     return next_ns;

@@ -3,13 +3,16 @@
  * The protocol is docs/admin.md. Who may: root, and the user the relay runs as; the file has mode 0600, and the kernel
  * says who has connected.
  *
- *   (free) --accept--> READING --a line--> ANSWERING --sent--> READING
- *                         |     \--clients--> WAITING --dump is there--> ANSWERING, piece by piece
+ *   (free) --accept--> READING --a line, or an HTTP request--> ANSWERING --sent--> READING
+ *                         |     |--clients--> WAITING --dump is there--> ANSWERING, piece by piece
+ *                         |     \--endpoints--> WALKING --much, or all, is written--> ANSWERING --sent--> WALKING
  *                         `--30 s, or the oldest when all places are taken--> CLOSING --RING_CLOSED--> (free)
  *
  * A list of clients is gathered by the workers (relay/dump.h). There is one dump, so one such answer is made at a time,
  * and it is held until its reader has it all; others wait in the order in which they asked. A reader that takes nothing
  * for ADMIN_SEND_TIMEOUT_S is closed.
+ *
+ * Endpoints of the UDP relay are listed from where they are, a piece in each pass (relay/admin_endpoints.h).
  *
  * The office writes the log besides, so nothing here waits: sockets are the ring's, what is done in a pass is bounded
  * (an event each, one piece of an answer each), clients are ADMIN_CLIENTS_MAX at most. Sorting a list is the longest
@@ -23,6 +26,8 @@
 #include "core/arena.h"
 #include "core/lane.h"
 #include "core/ring.h"
+#include "relay/admin_endpoints.h"
+#include "relay/admin_http.h"
 #include "relay/admin_query.h"
 #include "relay/admin_status.h"
 #include "relay/dump.h"
@@ -44,7 +49,7 @@ enum {
     ADMIN_RECEIVE_BUFFERS = 32,  // of the office's ring
 };
 
-enum admin_state { ADMIN_FREE, ADMIN_READING, ADMIN_WAITING, ADMIN_ANSWERING, ADMIN_CLOSING };
+enum admin_state { ADMIN_FREE, ADMIN_READING, ADMIN_WAITING, ADMIN_WALKING, ADMIN_ANSWERING, ADMIN_CLOSING };
 
 struct admin_client {
     struct ring_socket socket;
@@ -55,6 +60,8 @@ struct admin_client {
     uint64_t hold_until_ns;
     uint64_t turn;  // READING: when it was last served; WAITING: when it asked. Counts, not times
     struct admin_query query;
+    bool is_walking;         // the rest of its list is still to be written
+    struct admin_walk walk;
     uint32_t in_size;
     uint32_t out_size, out_sent;
     char in[ADMIN_REQUEST_MAX];
@@ -90,6 +97,7 @@ struct admin {
     bool is_front_holder;         // the dump is for the front
     uint32_t *order;              // the holder's rows
     uint32_t order_count, order_next;
+    struct admin_http http;  // scratch
     struct admin_client clients[ADMIN_PLACES];
 };
 

@@ -122,15 +122,46 @@ static bool parse_clients_member(const char *name, const json_t *value, struct a
                   name);
 }
 
+static bool parse_disco_key(const json_t *value, struct disco_key *key) {
+    const char *text = json_string_value(value);
+    return text && disco_key_parse(text, json_string_length(value), key) == KEY_OK;
+}
+
+static bool parse_allocate_member(const char *name, const json_t *value, struct admin_query *query, char *why) {
+    bool is_fine = strcmp(name, "keys") == 0 && json_array_size(value) == 2;
+    for (size_t i = 0; i < 2 && is_fine; i++)
+        is_fine = parse_disco_key(json_array_get(value, i), &query->disco_keys[i]);
+    return is_fine || refuse(why, "allocate takes keys, a list of two texts of \"discokey:\" and 64 hex digits");
+}
+
+static bool parse_close_member(const char *name, const json_t *value, struct admin_query *query, char *why) {
+    json_int_t vni = strcmp(name, "vni") == 0 ? json_integer_value(value) : 0;
+    query->vni = vni > 0 && vni < 1 << 24 ? (uint32_t)vni : 0;
+    return query->vni || refuse(why, "endpoint-close takes vni, a number from 1 to 16777215");
+}
+
+static bool parse_member(const char *name, const json_t *value, struct admin_query *query, char *why) {
+    switch (query->command) {
+        case ADMIN_STATUS: return refuse(why, "status takes no \"%.40s\"", name);
+        case ADMIN_ENDPOINTS: return refuse(why, "endpoints takes no \"%.40s\"", name);
+        case ADMIN_CLIENTS: return parse_clients_member(name, value, query, why);
+        case ADMIN_ALLOCATE: return parse_allocate_member(name, value, query, why);
+        case ADMIN_ENDPOINT_CLOSE: return parse_close_member(name, value, query, why);
+    }
+    return false;
+}
+
 static bool parse_members(json_t *root, struct admin_query *query, char *why) {
     const char *name;
     json_t *value;
     json_object_foreach(root, name, value) {
         if (strcmp(name, "v") == 0 || strcmp(name, "cmd") == 0) continue;
-        if (query->command != ADMIN_CLIENTS) return refuse(why, "status takes no \"%.40s\"", name);
-        if (!parse_clients_member(name, value, query, why)) return false;
+        if (!parse_member(name, value, query, why)) return false;
     }
-    return true;
+    if (query->command == ADMIN_ALLOCATE && json_object_get(root, "keys") == NULL) {
+        return parse_allocate_member("", NULL, query, why);
+    }
+    return query->command != ADMIN_ENDPOINT_CLOSE || query->vni || parse_close_member("", NULL, query, why);
 }
 
 static bool parse_command(const json_t *root, struct admin_query *query, char *why) {
@@ -142,10 +173,17 @@ static bool parse_command(const json_t *root, struct admin_query *query, char *w
     if (json_integer_value(version) != ADMIN_VERSION) {
         return refuse(why, "this relay speaks version %d: use the ringrelay that came with it", ADMIN_VERSION);
     }
-    bool is_status = strcmp(command, "status") == 0;
-    query->command = is_status ? ADMIN_STATUS : ADMIN_CLIENTS;
-    if (is_status || strcmp(command, "clients") == 0) return true;
-    return refuse(why, "no command \"%.40s\"; there are status and clients", command);
+    static const char *const names[] = {[ADMIN_STATUS] = "status",
+                                        [ADMIN_CLIENTS] = "clients",
+                                        [ADMIN_ENDPOINTS] = "endpoints",
+                                        [ADMIN_ALLOCATE] = "allocate",
+                                        [ADMIN_ENDPOINT_CLOSE] = "endpoint-close"};
+    for (unsigned i = ADMIN_STATUS; i < array_count(names); i++) {
+        query->command = (enum admin_command)i;
+        if (strcmp(command, names[i]) == 0) return true;
+    }
+    return refuse(why, "no command \"%.40s\"; there are status, clients, endpoints, allocate and endpoint-close",
+                  command);
 }
 
 bool admin_query_parse(const char *text, size_t size, struct admin_query *query, char why[ADMIN_WHY_MAX]) {

@@ -9,11 +9,12 @@
  */
 #pragma once
 
+#include "proto/disco.h"
 #include "proto/key.h"
 
 enum { ADMIN_VERSION = 1, ADMIN_REQUEST_MAX = 4096, ADMIN_WHY_MAX = 256 };
 
-enum admin_command { ADMIN_STATUS = 1, ADMIN_CLIENTS };
+enum admin_command { ADMIN_STATUS = 1, ADMIN_CLIENTS, ADMIN_ENDPOINTS, ADMIN_ALLOCATE, ADMIN_ENDPOINT_CLOSE };
 
 /* What comes first: the most of a counter, the oldest, or by alphabet. */
 enum admin_sort {
@@ -39,6 +40,10 @@ struct admin_query {
     uint8_t ip[16];     // v4-mapped
     uint32_t ip_bits;   // of them that count
     uint16_t port;      // 0: any
+    /* allocate */
+    struct disco_key disco_keys[2];
+    /* endpoint-close */
+    uint32_t vni;  // 1 to 2^24 - 1
 };
 
 /* `text` without its newline. *query is set on success only. */

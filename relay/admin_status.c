@@ -152,6 +152,35 @@ static json_t *udp_node(const struct admin_facts *f) {
     return json_pack("{s:s, s:s, s:b}", "node_key", key, "disco_key", disco, "connected", (int)is_connected);
 }
 
+static json_t *relay_addresses(const struct admin_facts *f, bool *is_fine) {
+    struct net_address addresses[ALLOCATOR_ADDRESSES_MAX];
+    size_t count = allocator_addresses(f->allocator, addresses);
+    json_t *all = json_array();
+    for (size_t i = 0; i < count; i++) {
+        char text[NET_ADDRESS_TEXT_MAX];
+        if (json_array_append_new(all, json_string(net_address_text(&addresses[i], text))) != 0) *is_fine = false;
+    }
+    return all;
+}
+
+static json_t *udp_relay(const struct admin_facts *f, bool *is_fine) {
+    struct allocator_figures figures;
+    char key[DISCO_KEY_TEXT_SIZE];
+    if (f->allocator == NULL) return json_null();
+    allocator_figures_read(f->allocator, &figures);
+    struct disco_key server = allocator_server(f->allocator);
+    disco_key_format(&server, key);
+    json_t *all = json_object();
+    put(all, "port", number(f->addresses.relay_bound), is_fine);
+    put(all, "server_disco", json_string(key), is_fine);
+    put(all, "addresses", relay_addresses(f, is_fine), is_fine);
+    put(all, "connecting", number(figures.endpoints - figures.open), is_fine);
+    put(all, "open", number(figures.open), is_fine);
+    put(all, "endpoints_max", number(figures.endpoints_max), is_fine);
+    put(all, "requesters", number(figures.requesters), is_fine);
+    return all;
+}
+
 static void put_identity(json_t *root, const struct admin_facts *f, uint64_t uptime_ns, bool *is_fine) {
     char key[KEY_PUBLIC_TEXT_SIZE], features[RING_FEATURES_TEXT_MAX];
     key_format(&f->public_key, key);
@@ -165,6 +194,7 @@ static void put_identity(json_t *root, const struct admin_facts *f, uint64_t upt
     put(root, "listening", listening(f, is_fine), is_fine);
     put(root, "stun", stun(f), is_fine);
     put(root, "tls", tls(f), is_fine);
+    put(root, "udp_relay", udp_relay(f, is_fine), is_fine);
     put(root, "io_uring", json_string(ring_features_text(f->ring_features, features)), is_fine);
     put(root, "limits", limits(f), is_fine);
     put(root, "rate", rate(f), is_fine);

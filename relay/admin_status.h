@@ -14,6 +14,7 @@
 #include "proto/disco.h"
 #include "proto/key.h"
 #include "proto/tls_identity.h"
+#include "relay/allocator.h"
 #include "relay/metrics.h"
 
 enum { ADMIN_LISTENERS_MAX = 4 };
@@ -23,6 +24,8 @@ struct admin_addresses {
     struct net_address listening[ADMIN_LISTENERS_MAX];
     uint32_t listening_count;
     struct net_address stun;  // port 0: no STUN
+    int32_t relay_port;       // of the UDP relay, as it was asked for; 0: any; not looked at without an allocator
+    uint16_t relay_bound;     // and what it became
 };
 
 struct admin_facts {
@@ -41,6 +44,8 @@ struct admin_facts {
     const struct metrics *const *metrics_blocks;  // published; of every thread
     const char *const *thread_names;              // of those in front of the workers
     uint32_t threads_count;                       // behind those workers, then UDP workers
+    struct allocator *allocator;                  // of the UDP relay; NULL: there is none
+    struct metrics *metrics;                      // of the office
     /* the office's */
     struct rate_limit rate;
     struct tls_identity_facts tls;  // of the certificate for new connections

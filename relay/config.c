@@ -130,6 +130,8 @@ static const struct flag flags[] = {
      "STUN servers that say how the UDP relay is seen from outside: \"host:port,...\", at most 8", false},
     {"relay-no-discovery", FLAG_BOOL, AT(relay_has_no_discovery), "false", NULL,
      "tell clients of the UDP relay only the addresses of -relay-static-endpoints", true},
+    {"relay-token-file", FLAG_TEXT, AT(relay_token_file), "", NULL,
+     "file of bearer tokens, one to a line: who has one gets endpoints of the UDP relay by HTTPS", false},
     {"relay-rate", FLAG_FLOAT, AT(relay_rate), "20", NULL,
      "requests for endpoints per second and requester, five seconds' worth at once; 0: no limit", false},
     {"relay-requester-max", FLAG_NUMBER, AT(relay_requester_max), "1024", NULL,
@@ -400,6 +402,11 @@ static enum config_result check_relay(struct config *config, char *why) {
     return result == CONFIG_OK ? check_relay_requesters(config, why) : result;
 }
 
+static enum config_result check_relay_tokens(const struct config *config, char *why) {
+    if (*config->relay_token_file == 0 || config->relay_port >= 0) return CONFIG_OK;
+    return wrong(why, "-relay-token-file is for the UDP relay: give it a port with -relay-port");
+}
+
 static bool is_log_level(const char *text) { return is_one_of(text, "debug|info|warning|error"); }
 
 static enum config_result check(struct config *config, char *why) {
@@ -554,6 +561,8 @@ enum config_result config_parse(struct config *config, int argc, char **argv, ch
     if (result == CONFIG_OK) result = derive_listen(config, why);
     if (result == CONFIG_OK) result = check(config, why);
     if (result == CONFIG_OK) result = check_relay(config, why);
+    if (result == CONFIG_OK) result = check_relay_requesters(config, why);
+    if (result == CONFIG_OK) result = check_relay_tokens(config, why);
     if (result == CONFIG_OK) result = check_pages(config, why);
     if (result == CONFIG_OK) result = derive_environment(config, why);
     if (result == CONFIG_OK) result = derive_choices(config, why);

@@ -72,6 +72,7 @@ struct config {
     const char *relay_static_endpoints;
     const char *relay_stun_servers;
     bool relay_has_no_discovery;
+    const char *relay_token_file;  // "": none
     /* derived by config_parse */
     struct listen_address where;
     struct listen_address stun_where;  // the host of -a

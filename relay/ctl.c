@@ -263,6 +263,17 @@ static const struct command {
      "from and to the client; bytes waiting for it; flags; address.\n"
      "Flags: h home, p prober, m mesh, n not ideal, d its key has other connections\n"
      "(D: and this one gets the packets), x disabled, c in the clear.\n"},
+    {"endpoints", "", "whom the UDP relay of a running relay joins", ctl_endpoints,
+     "  --sort WORD     bytes (of both clients, the default), packets, idle, vni\n"
+     "  --limit N       only the first N\n" SOCKET_HELP
+     "\nTwo lines for each endpoint, one for each client: VNI; open, or conn while it is not\n"
+     "bound by both; the client's disco key; packets and bytes from it; how long it is\n"
+     "silent; the address it is bound to.\n"},
+    {"allocate", "KEY KEY", "get an endpoint of the UDP relay for two disco keys", ctl_allocate,
+     "Prints it as JSON; allocated already or not, it will live for 30 s at least.\n"
+     "\n  --socket PATH   the relay's admin socket; " ADMIN_SOCKET_PATH " unless given\n"},
+    {"endpoint-close", "VNI", "end an endpoint of the UDP relay", ctl_endpoint_close,
+     "Its clients are told nothing; they go other ways.\n\n" SOCKET_HELP},
     {"probe", "URL", "log in twice, pass packets, compare them, time a ping", run_probe,
      "  --json          the result as JSON\n"
      "  --stun          asks the STUN server of the same host as well, on port 3478\n"
@@ -287,7 +298,7 @@ static int run_help(int argc, char **argv) {
     (void)argv;
     printf("usage: ringrelay COMMAND\n\n");
     for (size_t i = 0; i < array_count(commands); i++) {
-        printf("  %-7s %-6s  %s\n", commands[i].name, commands[i].arguments, commands[i].help);
+        printf("  %-14s %-7s  %s\n", commands[i].name, commands[i].arguments, commands[i].help);
     }
     printf("\nringrelay COMMAND --help: its options. Exit status: 0 done, 1 it did not work, 2 wrong usage.\n");
     return EXIT_SUCCESS;

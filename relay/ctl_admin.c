@@ -15,12 +15,6 @@
 
 enum { ANSWER_SIZE_MAX = 1 << 30, SAMPLE_NS = 500 * 1000 * 1000 };
 
-struct admin_arguments {
-    const char *socket_path;
-    bool wants_json;
-    json_t *request;
-};
-
 /* ---- asking ---- */
 
 static int say_connect_failed(const char *path, int error) {
@@ -71,7 +65,7 @@ static char *receive_line(int fd, size_t *size) {
 }
 
 /* What the relay has answered, or NULL after saying why not. */
-static json_t *ask(int fd, const struct admin_arguments *a) {
+static json_t *ask(int fd, const struct ctl_admin_arguments *a) {
     size_t size = 0;
     char *text = send_line(fd, a->request) ? receive_line(fd, &size) : NULL;
     json_t *answer = text ? json_loadb(text, size, 0, NULL) : NULL;
@@ -89,40 +83,46 @@ static json_t *ask(int fd, const struct admin_arguments *a) {
     return NULL;
 }
 
-static int print_json(const json_t *answer) {
+json_t *ctl_ask_once(const struct ctl_admin_arguments *a) {
+    int fd = connect_to(a->socket_path);
+    json_t *answer = fd >= 0 ? ask(fd, a) : NULL;
+    if (fd >= 0) close(fd);
+    return answer;
+}
+
+int ctl_print_json(const json_t *answer) {
     bool is_fine = json_dumpf(answer, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6)) == 0 && putchar('\n') != EOF;
     return is_fine && fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILED;
 }
 
 /* ---- words ---- */
 
-/* True when argv[*idx] is of the options that all of these commands have. */
-static bool take_common(struct admin_arguments *a, int argc, char **argv, int *idx) {
+bool ctl_take_common(struct ctl_admin_arguments *a, int argc, char **argv, int *idx) {
     bool is_json = strcmp(argv[*idx], "--json") == 0;
     a->wants_json |= is_json;
     return is_json || ctl_take_option("--socket", argc, argv, idx, &a->socket_path);
 }
 
-static struct admin_arguments arguments_for(const char *command) {
-    return (struct admin_arguments){.socket_path = ADMIN_SOCKET_PATH,
-                                    .request = json_pack("{s:i, s:s}", "v", ADMIN_VERSION, "cmd", command)};
+struct ctl_admin_arguments ctl_admin_arguments_for(const char *command) {
+    return (struct ctl_admin_arguments){.socket_path = ADMIN_SOCKET_PATH,
+                                        .request = json_pack("{s:i, s:s}", "v", ADMIN_VERSION, "cmd", command)};
 }
 
 /* ---- status ---- */
 
 /* How busy a thread is shows between two moments. */
-static json_t *ask_again(int fd, const struct admin_arguments *a) {
+static json_t *ask_again(int fd, const struct ctl_admin_arguments *a) {
     static const struct timespec pause = {.tv_nsec = SAMPLE_NS};
     (void)nanosleep(&pause, NULL);  // why: a tool that measures a span; nothing else waits for it
     return ask(fd, a);
 }
 
-static int run_status(const struct admin_arguments *a) {
+static int run_status(const struct ctl_admin_arguments *a) {
     int fd = connect_to(a->socket_path), status = EXIT_FAILED;
     if (fd < 0) return EXIT_FAILED;
     json_t *answer = ask(fd, a);
     json_t *later = answer && !a->wants_json ? ask_again(fd, a) : NULL;
-    if (answer && a->wants_json) status = print_json(answer);
+    if (answer && a->wants_json) status = ctl_print_json(answer);
     if (later) {
         ctl_print_status(later, answer);
         status = EXIT_SUCCESS;
@@ -134,10 +134,10 @@ static int run_status(const struct admin_arguments *a) {
 }
 
 int ctl_status(int argc, char **argv) {
-    struct admin_arguments a = arguments_for("status");
+    struct ctl_admin_arguments a = ctl_admin_arguments_for("status");
     int status = EXIT_SUCCESS;
     for (int i = 0; i < argc && status == EXIT_SUCCESS; i++) {
-        if (!take_common(&a, argc, argv, &i)) status = ctl_usage_error("status takes --json and --socket PATH");
+        if (!ctl_take_common(&a, argc, argv, &i)) status = ctl_usage_error("status takes --json and --socket PATH");
     }
     if (status == EXIT_SUCCESS) status = run_status(&a);
     json_decref(a.request);
@@ -154,7 +154,7 @@ static bool take_number(json_t *request, const char *name, const char *text) {
 }
 
 /* The relay judges the values; here only what is not even a request is turned away. */
-static bool take_filter(struct admin_arguments *a, int argc, char **argv, int *idx) {
+static bool take_filter(struct ctl_admin_arguments *a, int argc, char **argv, int *idx) {
     static const char *const names[] = {"--key", "--address", "--sort"};
     const char *value = "";
     if (ctl_take_option("--limit", argc, argv, idx, &value)) return take_number(a->request, "limit", value);
@@ -165,26 +165,24 @@ static bool take_filter(struct admin_arguments *a, int argc, char **argv, int *i
     return false;
 }
 
-static int run_clients(const struct admin_arguments *a) {
-    int fd = connect_to(a->socket_path), status = EXIT_FAILED;
-    if (fd < 0) return EXIT_FAILED;
-    json_t *answer = ask(fd, a);
-    if (answer && a->wants_json) {
-        status = print_json(answer);
-    } else if (answer) {
+static int run_clients(const struct ctl_admin_arguments *a) {
+    int status = EXIT_SUCCESS;
+    json_t *answer = ctl_ask_once(a);
+    if (answer == NULL) return EXIT_FAILED;
+    if (a->wants_json) {
+        status = ctl_print_json(answer);
+    } else {
         ctl_print_clients(answer);
-        status = EXIT_SUCCESS;
     }
     json_decref(answer);
-    close(fd);
     return status;
 }
 
 int ctl_clients(int argc, char **argv) {
-    struct admin_arguments a = arguments_for("clients");
+    struct ctl_admin_arguments a = ctl_admin_arguments_for("clients");
     int status = EXIT_SUCCESS;
     for (int i = 0; i < argc && status == EXIT_SUCCESS; i++) {
-        if (take_common(&a, argc, argv, &i) || take_filter(&a, argc, argv, &i)) continue;
+        if (ctl_take_common(&a, argc, argv, &i) || take_filter(&a, argc, argv, &i)) continue;
         status = ctl_usage_error("clients takes --key PREFIX, --address ADDRESS, --sort WORD, --limit N, --json and "
                                  "--socket PATH; see ringrelay clients --help");
     }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "proto/disco.h"
 #include "proto/key.h"
 #include "relay/ctl_commands.h"
 
@@ -115,6 +116,26 @@ static void print_listening(const json_t *status) {
     print_words("stun", stun ? stun : "off");
 }
 
+static void print_udp_relay(const json_t *status) {
+    const json_t *relay = json_object_get(status, "udp_relay"), *address;
+    char line[256];
+    size_t i;
+    if (!json_is_object(relay)) {
+        print_words("relay", "off");
+        return;
+    }
+    const char *key = text_of(relay, "server_disco");
+    if (strncmp(key, DISCO_KEY_PREFIX, strlen(DISCO_KEY_PREFIX)) == 0) key += strlen(DISCO_KEY_PREFIX);
+    snprintf(line, sizeof(line), "UDP port %llu, d:%.16s, %llu endpoints connecting, %llu open, at most %llu",
+             number_of(relay, "port"), key, number_of(relay, "connecting"), number_of(relay, "open"),
+             number_of(relay, "endpoints_max"));
+    print_words("relay", line);
+    json_array_foreach(json_object_get(relay, "addresses"), i, address) {
+        print_words("", json_string_value(address) ? json_string_value(address) : "");
+    }
+    if (i == 0) print_words("", "no address is known yet: clients are told to come again");
+}
+
 /* Share of the time between two answers, in percent. */
 static double busy(const json_t *thread, const json_t *before, number span_ns) {
     number busy_ns = number_of(thread, "busy_ns"), before_ns = number_of(before, "busy_ns");
@@ -188,6 +209,7 @@ void ctl_print_status(const json_t *status, const json_t *before) {
     printf("ringrelayd %s, process %llu, up %s\n%s\n\n", text_of(status, "version"), number_of(status, "pid"),
            span_text(number_of(status, "uptime_ns") / NS_PER_MS, up), text_of(status, "public_key"));
     print_listening(status);
+    print_udp_relay(status);
     print_tls(status);
     print_words("io_uring", text_of(status, "io_uring"));
     print_limits(status);
@@ -250,4 +272,35 @@ void ctl_print_clients(const json_t *answer) {
     printf("%zu shown, %llu matching, %llu connections in all%s\n", json_array_size(clients),
            number_of(answer, "matching"), number_of(answer, "connections"),
            json_is_true(json_object_get(answer, "complete")) ? "" : "; more than the list has room for");
+}
+
+/* ---- endpoints ---- */
+
+static void print_leg(const json_t *client) {
+    char packets[UNIT_TEXT_MAX], bytes[UNIT_TEXT_MAX], idle[UNIT_TEXT_MAX] = "-";
+    const char *key = text_of(client, "key"), *address = text_of(client, "address");
+    if (strncmp(key, DISCO_KEY_PREFIX, strlen(DISCO_KEY_PREFIX)) == 0) key += strlen(DISCO_KEY_PREFIX);
+    if (json_is_integer(json_object_get(client, "idle_ms"))) span_text(number_of(client, "idle_ms"), idle);
+    snprintf(packets, sizeof(packets), "%llu", number_of(client, "packets"));
+    printf("d:%-16.16s %10s %6s %6s %s\n", key, packets, bytes_text(number_of(client, "bytes"), bytes), idle,
+           *address ? address : "-");
+}
+
+/* Two lines each: what came from either client. */
+static void print_endpoint(const json_t *endpoint) {
+    const json_t *clients = json_object_get(endpoint, "clients");
+    bool is_open = strcmp(text_of(endpoint, "state"), "open") == 0;
+    printf("%8llu %-4s ", number_of(endpoint, "vni"), is_open ? "open" : "conn");
+    print_leg(json_array_get(clients, 0));
+    printf("%8s %-4s ", "", "");
+    print_leg(json_array_get(clients, 1));
+}
+
+void ctl_print_endpoints(const json_t *answer, size_t matching) {
+    const json_t *endpoints = json_object_get(answer, "endpoints"), *endpoint;
+    size_t i;
+    printf("%8s %-4s %-18s %10s %6s %6s %s\n", "vni", "", "client", "packets", "bytes", "idle", "address");
+    json_array_foreach(endpoints, i, endpoint) print_endpoint(endpoint);
+    printf("%zu shown of %zu, %llu connecting, %llu open, at most %llu\n", json_array_size(endpoints), matching,
+           number_of(answer, "connecting"), number_of(answer, "open"), number_of(answer, "endpoints_max"));
 }

@@ -72,6 +72,7 @@ void front_fini(struct front *f) {
     node_fini(f->node);
     key_private_wipe(&f->options.private_key);
     debug_access_wipe(&f->options.debug_access);
+    tokens_free(f->options.tokens);
     free(f->bootstrap_published);
     free(f->bootstrap_hidden);
     tls_identity_give(f->options.identity);
@@ -277,21 +278,28 @@ static void refuse_head(struct front *f, struct session *s, uint16_t status) {
 
 /* HEAD: as soon as the head is complete, the request is answered or the connection is upgraded. */
 static void head_step(struct front *f, struct session *s) {
+    bool is_first_look = s->request_size == 0;
+    if (s->in_size < s->request_size) return;  // its body is still to come
     enum http_progress progress = http_request_parse(&s->scan, s->in, s->in_size, &f->request);
     if (progress == HTTP_MORE) return;  // a head that is too long is BAD
     if (progress == HTTP_BAD) {
         refuse_head(f, s, f->request.status);
         return;
     }
-    stat_add(&f->metrics->http_requests, 1);
-    count_tls_request(f, s, true);
+    if (is_first_look) {
+        stat_add(&f->metrics->http_requests, 1);
+        count_tls_request(f, s, true);
+    }
     s->scan = (struct http_scan){0};
+    s->request_size = 0;
     if (session_wants_derp(f, s, &f->request)) {
         session_upgrade(f, s, &f->request);
         return;
     }
     session_answer(f, s, &f->request);
-    session_consume(s, f->request.head_size);
+    if (s->in_size < s->request_size) return;
+    session_consume(s, max_of((size_t)s->request_size, f->request.head_size));
+    s->request_size = 0;
     if (s->phase == SESSION_RECHECK) return;
     session_enter(f, s, SESSION_RESPONDING, RESPONSE_TIMEOUT_S * NS_PER_S);
     session_send(f, s);
@@ -496,6 +504,11 @@ static void take_mail(struct front *f, struct lane *lane) {
         }
         if (mail.kind == MAIL_RATE) {
             f->options.rate = mail.rate;
+            continue;
+        }
+        if (mail.kind == MAIL_TOKENS) {
+            tokens_free(f->options.tokens);
+            f->options.tokens = mail.tokens;
             continue;
         }
         if (mail.kind == MAIL_DUMP) {

@@ -40,6 +40,7 @@
 #include "relay/metrics.h"
 #include "relay/node.h"
 #include "relay/parcel.h"
+#include "relay/tokens.h"
 
 enum { FRONT_LISTENERS_MAX = 4 };
 
@@ -88,6 +89,8 @@ struct front_options {
     const char *machine;              // for /debug/
     const char *disallowed_app_names; // separated by commas; NULL or "": none
     struct debug_access debug_access;
+    struct tokens *tokens;            // who gets endpoints of the UDP relay by HTTPS; NULL: nobody. The front's
+    struct allocator_limits relay_limits;  // of each requester
     double accept_per_s;              // with TLS only; 0 with a burst of 0: no limit
     double accept_burst;
     struct node_options node;         // of the UDP relay, which there is then; the front's from here on

@@ -9,6 +9,7 @@
 #include "core/check.h"
 #include "core/sys.h"
 #include "proto/http_path.h"
+#include "relay/allocate_http.h"
 #include "relay/front.h"
 #include "relay/page.h"
 #include "relay/session.h"
@@ -267,7 +268,7 @@ static void answer_main(struct front *f, struct session *s, const struct http_re
     } pages[] = {
         {"/derp", derp_disabled},  // otherwise not a page
         {"/derp/probe", probe},   {"/derp/latency-check", probe},         {"/generate_204", generate_204},
-        {"/robots.txt", robots},  {"/bootstrap-dns", page_bootstrap_dns},
+        {"/robots.txt", robots},  {"/bootstrap-dns", page_bootstrap_dns}, {ALLOCATE_PATH, page_allocate},
     };
     if (answer_odd_target(s, request) || answer_unclean(s, request, true)) return;
     for (size_t i = 0; i < array_count(pages); i++) {

@@ -1,7 +1,7 @@
 /* lookup.h - what the office's look-ups of names have in common: a channel of c-ares that nobody waits for.
  *
- * Why c-ares: relay/resolver.h. A channel reads /etc/resolv.conf and /etc/hosts when it is opened, so open one per round
- * of look-ups. Questions are asked with c-ares's own functions; answers come from inside of those, or of
+ * Why c-ares: relay/resolver.h. A channel reads /etc/resolv.conf and /etc/hosts when it is opened, so open one per
+ * round of look-ups. Questions are asked with c-ares's own functions; answers come from inside of those, or of
  * lookup_process, which has to be called twenty times a second while there are questions.
  *
  * Threads: the office's. Memory: c-ares's heap. Errors: c-ares's status.

@@ -8,7 +8,8 @@
  *     |  PARCEL_BACK                                                     |
  *     +------------------------------------------------------------------+
  *   main -- RATE, STOP --> control -- RATE, STOP --> front, workers;  main -- RATE, STOP --> office (STOP last)
- *   main -- ALLOWED --> front;  main -- STOP --> stun, UDP workers;  office ---- IDENTITY, BOOTSTRAP ----> front
+ *   main -- ALLOWED, TOKENS --> front;  main -- STOP --> stun, UDP workers
+ *   office ---- IDENTITY, BOOTSTRAP ----> front
  *   office --- DUMP ---> control --- DUMP ---> worker --- DUMP_BACK ---> office
  *   front ---- DUMP, DUMP_BACK ----> office ---- DUMP ----> front
  *   office ---- STUN_ASK ----> UDP worker 0;  UDP workers ---- STUN_SEEN ----> office
@@ -44,6 +45,7 @@
 #include "relay/dump.h"
 #include "relay/rate.h"
 #include "relay/reach_stun.h"
+#include "relay/tokens.h"
 
 enum mail_kind {
     MAIL_LOGIN = 1,  // front -> control: parcel_idx, key, conn_id, and what watchers are told: remote, present_flags
@@ -56,6 +58,7 @@ enum mail_kind {
     MAIL_IDENTITY,  // office -> front: identity: for new connections; the reference goes along
     MAIL_BOOTSTRAP,  // office -> front: bootstrap: replaces the table of its list, which the front frees
     MAIL_RATE,  // main -> control -> front, workers; main -> office: rate: for all connections
+    MAIL_TOKENS,  // main -> front: tokens: replaces the front's, which frees them
     MAIL_DUMP,  // office -> control -> worker: dump: for the worker that is named in it; front -> office: asks for one;
     // office -> front: dump: all rows are there
     MAIL_ALLOWED,  // main -> front: allowed: who may ask for endpoints over DERP; the front frees the last one
@@ -82,6 +85,7 @@ struct mail {
         struct dump *dump;
         struct reach_mail reach;
         struct allowlist *allowed;
+        struct tokens *tokens;
     };
     uint8_t remote_ip[16];  // v4-mapped
 };

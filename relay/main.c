@@ -5,6 +5,7 @@
  */
 #include <pthread.h>
 #include <signal.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -297,6 +298,32 @@ static struct reach_options reach_of(const struct config *config) {
                                   .has_no_discovery = config->relay_has_no_discovery};
 }
 
+/* What each requester of the UDP relay may do. */
+static struct allocator_limits relay_limits_of(const struct config *config) {
+    enum { BURST_S = 5 };
+    return (struct allocator_limits){.requests_per_s = config->relay_rate,
+                                     .burst = max_of(config->relay_rate * BURST_S, 1.0),
+                                     .endpoints_max = (uint32_t)config->relay_requester_max};
+}
+
+/* The same secret each time, so that a token that stays keeps its quota. */
+static struct tokens *load_tokens(const struct config *config, char *why) {
+    static uint8_t secret[TOKENS_SECRET_SIZE];  // why: for as long as the process lives
+    struct rng rng;
+    if (sodium_is_zero(secret, sizeof(secret))) {
+        rng_init_system(&rng);
+        rng_bytes(&rng, secret, sizeof(secret));
+    }
+    return tokens_load(config->relay_token_file, secret, why);
+}
+
+static bool prepare_tokens(const struct config *config, struct front_options *front, char *why) {
+    front->relay_limits = relay_limits_of(config);
+    if (*config->relay_token_file == 0) return true;
+    front->tokens = load_tokens(config, why);
+    return front->tokens != NULL;
+}
+
 static bool load_rate(const struct config *config, struct relay_options *options, char *why) {
     if (*config->rate_config == 0) return true;
     if (!rateconf_load(config->rate_config, &options->rate, why)) return false;
@@ -310,8 +337,10 @@ struct bound {
     struct unix_listener admin;  // fd -1: none
 };
 
-static struct admin_addresses addresses_of(const struct front_options *front, const struct bound *bound) {
-    struct admin_addresses addresses = {.listening_count = front->listeners_count, .stun = bound->stun};
+static struct admin_addresses addresses_of(const struct config *config, const struct front_options *front,
+                                           const struct bound *bound) {
+    struct admin_addresses addresses = {
+        .listening_count = front->listeners_count, .stun = bound->stun, .relay_port = (int32_t)config->relay_port};
     memcpy(addresses.listening, bound->tcp, sizeof(addresses.listening));
     return addresses;
 }
@@ -331,13 +360,15 @@ static bool prepare(const struct config *config, struct relay *relay, struct bou
     static struct certs certs;  // why: one per process, and the office's from here on
     bool is_fine = limits_init(&options.limits, sys_fd_limit(), why) && load_rate(config, &options, why) &&
                    make_key(config, &options.front, why) && prepare_pages(config, &options.front, why) &&
+                   prepare_tokens(config, &options.front, why) &&
                    (!config->is_tls || prepare_tls(config, &options, &certs, why)) &&
                    listen_all(config, &options.front, bound->tcp, why) &&
                    listen_udp(config, &options, &bound->stun, why) &&
                    node_start_prepare(config, &options.front.node, why) &&
                    listen_admin(config, &options.admin, &bound->admin, why);
     if (is_fine) {
-        options.addresses = addresses_of(&options.front, bound);
+        options.addresses = addresses_of(config, &options.front, bound);
+        options.addresses.relay_bound = max_of(options.reach.ports.ipv4, options.reach.ports.ipv6);
         options.resolver = make_resolver(config);
         is_fine = relay_init(relay, &options, sys_clock_ns(), why);
     }
@@ -347,6 +378,7 @@ static bool prepare(const struct config *config, struct relay *relay, struct bou
     if (!is_fine) {  // else they are the front's
         tls_identity_give(options.front.identity);
         allowlist_free(options.front.node.desk.allowed);
+        tokens_free(options.front.tokens);
     }
     return is_fine;
 }
@@ -378,11 +410,26 @@ static void reload_allowed(const struct config *config, struct relay *relay) {
     }
 }
 
+static void reload_tokens(const struct config *config, struct relay *relay) {
+    char why[TOKENS_WHY_MAX];
+    struct tokens *tokens = load_tokens(config, why);
+    uint32_t count = tokens_count(tokens);
+    if (tokens == NULL) {
+        log_line(LOG_ERROR, "SIGHUP: %s; the tokens stay as they are", why);
+    } else if (!relay_set_tokens(relay, tokens)) {
+        tokens_free(tokens);
+        log_line(LOG_WARNING, "SIGHUP: the relay is busy with the last tokens; send it again");
+    } else {
+        log_line(LOG_INFO, "SIGHUP: %u token%s for the UDP relay", count, count == 1 ? "" : "s");
+    }
+}
+
 static void on_hangup(const struct config *config, struct relay *relay) {
     bool has_allow_file = node_start_is_wanted(config) && *config->relay_allow_file;
     if (*config->rate_config) reload_rate(config, relay);
     if (has_allow_file) reload_allowed(config, relay);
-    if (*config->rate_config || has_allow_file) return;
+    if (*config->relay_token_file) reload_tokens(config, relay);
+    if (*config->rate_config || has_allow_file || *config->relay_token_file) return;
     log_line(LOG_INFO, "SIGHUP: nothing to do; certificates are reloaded by themselves when their files change");
 }
 

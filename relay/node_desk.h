@@ -14,8 +14,8 @@
  *     answer
  *
  * The order is that of cost: a stranger's packet costs its search and nothing of the curve, and one who may ask has
- * only so many boxes opened in a second, also when they are nonsense. The allocator has the same rate once more, over all
- * ways of asking.
+ * only so many boxes opened in a second, also when they are nonsense. The allocator has the same rate once more, over
+ * all ways of asking.
  *
  * Every refusal is silence on the wire, as in the reference, and is counted; one of somebody on the list is worth a
  * line in the log now and then, because he is meant to get answers.

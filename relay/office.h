@@ -1,9 +1,10 @@
 /* office.h - the one thread that may block: whatever has to wait for a disk, a terminal or a name server is done here.
  *
  * That is writing the log lines of all threads, looking after certificate files, resolving the names of
- * /bootstrap-dns, finding out where the UDP relay can be reached, and answering operators (relay/admin.h). It is spoken to by lanes, so that nobody ever waits for it:
- * a full lane of lines costs lines, which are counted. The admin socket is the only one in its ring, so that lines do
- * not wait for a slow operator; sockets of look-ups are the resolver's.
+ * /bootstrap-dns, finding out where the UDP relay can be reached (relay/reach.h), and answering operators
+ * (relay/admin.h). It is spoken to by lanes, so that nobody ever waits for it: a full lane of lines costs lines, which
+ * are counted. The admin socket is the only one in its ring, so that lines do not wait for a slow operator; sockets of
+ * look-ups are the resolver's.
  *
  * Threads: one; it is the last to be told to stop (MAIL_STOP from main, when the others have ended). Memory: that
  * of the admin socket, in an arena; the lanes are given.

@@ -1,5 +1,5 @@
 /* page.h - what the pages of the front have in common. Private to front_pages.c, front_debug.c,
- * front_traffic.c, front_bootstrap.c.
+ * front_traffic.c, front_bootstrap.c, front_allocate.c.
  *
  * A page is a function that answers one request: it fills s->out. Small ones are written into the session's own buffer;
  * a large one takes one of the front's few large buffers for as long as the session lasts, or is told to come again.
@@ -41,3 +41,7 @@ void page_debug(struct front *f, struct session *s, const struct http_request *r
 /* ---- front_bootstrap.c ---- */
 
 void page_bootstrap_dns(struct front *f, struct session *s, const struct http_request *request);
+
+/* ---- front_allocate.c ---- */
+
+void page_allocate(struct front *f, struct session *s, const struct http_request *request);

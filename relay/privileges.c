@@ -49,5 +49,8 @@ bool privileges_give_up(const struct config *config, const struct certs *certs, 
         (void)check_readable(config->relay_allow_file, sandbox.user,
                              "SIGHUP will not change who may ask for endpoints");
     }
+    if (*config->relay_token_file) {
+        (void)check_readable(config->relay_token_file, sandbox.user, "SIGHUP will not change its tokens");
+    }
     return true;
 }

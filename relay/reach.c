@@ -341,7 +341,7 @@ static bool has_questions(const struct reach *r) {
     return r->names_waiting > 0;
 }
 
-/* As long as no round is over: it may take seconds. Nothing of this stays, so that the order of arrival does not count. */
+/* As long as no round is over, which may take seconds. Nothing of this stays: the order of arrival does not count. */
 static void tell_first_answers(struct reach *r) {
     struct reach_book book = r->book;
     if (!r->has_news || reach_book_has(&r->book, REACH_BY_STUN)) return;

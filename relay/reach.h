@@ -1,9 +1,9 @@
 /* reach.h - where the UDP relay can be reached: what clients of an endpoint are told (docs/udp-relay.md, "Addresses").
  *
- * Three sources: what the operator has named (-relay-static-endpoints), the addresses of the host's interfaces, and what
- * STUN servers (-relay-stun-servers) say that they see. The last is asked from a socket of the relay itself, because a
- * NAT gives each socket an address of its own: the office writes which server to ask, UDP worker 0 sends, whichever UDP
- * worker gets the answer judges it without any list (relay/reach_stun.h) and mails it back.
+ * Three sources: what the operator has named (-relay-static-endpoints), the addresses of the host's interfaces, and
+ * what STUN servers (-relay-stun-servers) say that they see. The last is asked from a socket of the relay itself,
+ * because a NAT gives each socket an address of its own: the office writes which server to ask, UDP worker 0 sends,
+ * whichever UDP worker gets the answer judges it without any list (relay/reach_stun.h) and mails it back.
  *
  * Rounds: at the start, five seconds later, and then every 20 to 26 seconds at random, as NATs forget a mapping after
  * 30. In a round the interfaces are read, and each server is asked up to three times, a second apart, at its first

@@ -55,7 +55,7 @@ uint16_t reach_port_for(const struct reach_ports *ports, const struct net_addres
 /* Appends an address that is not in the list yet, while there are fewer than `max`. */
 void reach_list_add(struct net_address *list, size_t *count, size_t max, const struct net_address *address);
 
-/* The same for each that an operator has named. One whose port is the relay's is left out when there is no socket of its
- * family. */
+/* The same for each that an operator has named. One whose port is the relay's is left out when there is no socket of
+ * its family. */
 void reach_list_add_fixed(struct net_address *list, size_t *count, size_t max, const struct reach_fixed *fixed,
                           const struct reach_ports *ports);

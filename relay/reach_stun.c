@@ -15,13 +15,12 @@ void reach_stun_init(struct reach_stun *stun, struct rng *rng) {
 }
 
 void reach_stun_open(struct reach_stun *stun, uint32_t first, uint32_t end) {
-    atomic_store_explicit(&stun->first, first, memory_order_relaxed);
-    atomic_store_explicit(&stun->end, end, memory_order_relaxed);
+    stat_set(&stun->round, (uint64_t)first << 32 | end);
 }
 
 static bool is_open(const struct reach_stun *stun, uint32_t counter) {
-    uint32_t first = atomic_load_explicit(&stun->first, memory_order_relaxed);
-    uint32_t end = atomic_load_explicit(&stun->end, memory_order_relaxed);
+    uint64_t round = stat_get(&stun->round);
+    uint32_t first = (uint32_t)(round >> 32), end = (uint32_t)round;
     return counter - first < end - first;
 }
 

@@ -11,15 +11,12 @@
  * its way and to answer first from a forged address; whoever can do that can drop the answer as well.
  *
  * Sharing class: published. The office opens and closes rounds; any thread checks. Memory: the caller's.
- * Why it is correct: the secret is frozen before threads start; the two bounds are read one after the other and may be
- * of two rounds, which at worst lets through an answer that the office then does not know, or drops one that is asked
- * for again a second later.
+ * Why it is correct: the secret is frozen before threads start, and the bounds of a round are one word.
  */
 #pragma once
 
-#include <stdatomic.h>
-
 #include "core/rng.h"
+#include "core/stat.h"
 #include "core/sys.h"
 #include "proto/stun.h"
 
@@ -31,8 +28,7 @@ struct reach_mail {
 
 struct reach_stun {
     uint8_t secret[16];  // frozen
-    _Atomic uint32_t first;  // counters of the round under way: from `first` up to `end`
-    _Atomic uint32_t end;
+    struct stat_counter round;  // counters of the one under way: the first, above the end
 };
 
 void reach_stun_init(struct reach_stun *stun, struct rng *rng);

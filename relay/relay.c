@@ -343,6 +343,8 @@ static void make_admin(struct relay *relay, uint64_t now_ns) {
                                 .metrics_blocks = (const struct metrics *const *)relay->metrics,
                                 .thread_names = names,
                                 .threads_count = relay->threads_count,
+                                .allocator = relay->allocator,
+                                .metrics = relay->metrics[THREAD_OFFICE],
                                 .rate = options->rate};
     if (options->front.identity) facts.tls = *tls_identity_facts(options->front.identity);
     relay->admin = arena_take(&relay->arenas[THREAD_OFFICE], sizeof(struct admin));
@@ -546,6 +548,11 @@ bool relay_set_allowed(struct relay *relay, struct allowlist *allowed) {
     return mail_from_main(relay, relay->main_to_front, THREAD_FRONT, &mail);
 }
 
+bool relay_set_tokens(struct relay *relay, struct tokens *tokens) {
+    struct mail mail = {.kind = MAIL_TOKENS, .tokens = tokens};
+    return mail_from_main(relay, relay->main_to_front, THREAD_FRONT, &mail);
+}
+
 /* A full lane means that it was told already. */
 static void mail_stop(struct relay *relay, struct lane *lane, uint32_t thread) {
     (void)mail_from_main(relay, lane, thread, &(struct mail){.kind = MAIL_STOP});
@@ -564,7 +571,10 @@ void relay_stop_office(struct relay *relay) { mail_stop(relay, relay->main_to_of
 /* What the front has not taken any more. */
 static void discard_front_mail(struct relay *relay) {
     struct mail mail;
-    while (relay->main_to_front && lane_pop(relay->main_to_front, &mail)) allowlist_free(mail.allowed);
+    while (relay->main_to_front && lane_pop(relay->main_to_front, &mail)) {
+        if (mail.kind == MAIL_ALLOWED) allowlist_free(mail.allowed);
+        if (mail.kind == MAIL_TOKENS) tokens_free(mail.tokens);
+    }
     while (relay->office_to_front && lane_pop(relay->office_to_front, &mail)) {
         if (mail.kind == MAIL_IDENTITY) tls_identity_give(mail.identity);
         if (mail.kind == MAIL_BOOTSTRAP) free(mail.bootstrap);

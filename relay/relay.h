@@ -153,6 +153,8 @@ must_use bool relay_set_rate(struct relay *relay, const struct rate_limit *rate)
 /* From here on the owners of these keys may ask the node of the UDP relay for endpoints; the list is the relay's then.
  * There is a node (options.front.node.is_on). Same thread. False when that cannot be mailed now: it is the caller's. */
 must_use bool relay_set_allowed(struct relay *relay, struct allowlist *allowed);
+/* From here on these tokens get endpoints by HTTPS. They are the relay's, unless it says false: as relay_set_rate. */
+must_use bool relay_set_tokens(struct relay *relay, struct tokens *tokens);
 
 /* Mails STOP to control, which passes it on to front and workers, and to STUN. By the thread that owns main_ring. */
 void relay_stop(struct relay *relay);

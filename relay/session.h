@@ -4,7 +4,8 @@
  *   front_io.c      bytes of the socket <-> s->in and s->out, in the clear or through TLS
  *   front_login.c   from a request for /derp to a packed connection
  *   front_websocket.c   the same for a WebSocket: its answer, its frames taken apart in s->in
- *   front_pages.c   everything else that HTTP asks for, with front_debug.c and front_bootstrap.c (relay/page.h)
+ *   front_pages.c   everything else that HTTP asks for, with front_debug.c, front_bootstrap.c and front_allocate.c
+ *                   (relay/page.h)
  *   front_traffic.c the one page that does not end
  *
  * Whatever the transport, phases see plaintext: s->in holds what has been received and not been consumed, s->out what
@@ -94,6 +95,7 @@ struct session {
     uint8_t *in;                  // own_in or large
     uint32_t in_size;             // bytes there
     uint32_t in_room;             // bytes that fit
+    uint32_t request_size;        // HEAD: of a head with a body that is read, when its size is known; else 0
     uint8_t *out;                 // own_out or large; one byte more than out_size may be written
     uint32_t out_size;            // bytes to send; 0: nothing
     uint32_t out_sent;            // TLS: sealed
@@ -150,7 +152,8 @@ void session_say_goodbye(struct front *f, struct session *s);
 
 /* ---- front_pages.c ---- */
 
-/* Answers a request that is not an upgrade: fills s->out and sets s->is_close_after_send. */
+/* Answers a request that is not an upgrade: fills s->out and sets s->is_close_after_send. One whose body is read sets
+ * s->request_size, and has answered when that much is there. */
 void session_answer(struct front *f, struct session *s, const struct http_request *request);
 
 /* The other half of an answer that waited in RECHECK: fills s->out. */

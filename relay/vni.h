@@ -281,6 +281,11 @@ struct vni_info {
  * slot; endpoints that come and go meanwhile may be missing. */
 must_use bool vni_list(const struct vni_table *table, uint32_t *cursor, struct vni_info *ret);
 
+/* The same, up to the slot `end`, for walks in pieces: when it says false, *cursor is there, or at the end of all. */
+must_use bool vni_list_until(const struct vni_table *table, uint32_t *cursor, uint32_t end, struct vni_info *ret);
+
+static inline uint32_t vni_slots(const struct vni_table *table) { return table->slot_mask + 1; }
+
 static inline uint32_t vni_open_count(const struct vni_table *table) {
     return atomic_load_explicit(&table->open_count, memory_order_relaxed);
 }

@@ -186,9 +186,13 @@ static bool info_of(const struct vni_endpoint *endpoint, struct vni_info *ret) {
     return vni_still_lives(endpoint, life);
 }
 
-bool vni_list(const struct vni_table *table, uint32_t *cursor, struct vni_info *ret) {
-    while (*cursor <= table->slot_mask) {
+bool vni_list_until(const struct vni_table *table, uint32_t *cursor, uint32_t end, struct vni_info *ret) {
+    while (*cursor < end && *cursor <= table->slot_mask) {
         if (info_of(&table->slots[(*cursor)++], ret)) return true;
     }
     return false;
+}
+
+bool vni_list(const struct vni_table *table, uint32_t *cursor, struct vni_info *ret) {
+    return vni_list_until(table, cursor, vni_slots(table), ret);
 }

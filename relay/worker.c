@@ -245,6 +245,7 @@ static void on_mail(struct worker *w, const struct mail *mail) {
         case MAIL_DUMP_BACK:
         case MAIL_STUN_ASK:
         case MAIL_STUN_SEEN:
+        case MAIL_TOKENS:
         case MAIL_LEFT: break;
     }
     BUG("mail that a worker does not get");

@@ -11,7 +11,8 @@
 #include "relay/admin_query.h"
 
 static void check_query(const struct admin_query *q) {
-    CHECK(q->command == ADMIN_STATUS || q->command == ADMIN_CLIENTS);
+    CHECK(q->command >= ADMIN_STATUS && q->command <= ADMIN_ENDPOINT_CLOSE);
+    CHECK(q->vni < 1 << 24 && (q->vni != 0) == (q->command == ADMIN_ENDPOINT_CLOSE));
     CHECK((unsigned)q->sort < ADMIN_SORT_COUNT);
     CHECK(q->ip_bits <= 128 && (q->has_address || q->ip_bits == 0));
     CHECK(strspn(q->key_prefix, "0123456789abcdef") == strlen(q->key_prefix));

@@ -39,6 +39,37 @@ static void test_commands(void **state) {
     assert_false(query.has_address);
 }
 
+#define KEY_A "discokey:0faa684ed28867b97f4a6a2dee5df8ce974e76b7018e3f22a1c4cf2678570f20"
+#define KEY_B "discokey:7B0D47D93427F8311160781C7C733FD89F88970AEF490D8AA0EE19A4CB8A1B14"
+#define ALLOCATE(members) "{\"v\":1,\"cmd\":\"allocate\"" members "}"
+#define CLOSE(members) "{\"v\":1,\"cmd\":\"endpoint-close\"" members "}"
+
+static void test_endpoints(void **state) {
+    (void)state;
+    assert_fine("{\"v\":1,\"cmd\":\"endpoints\"}");
+    assert_int_equal(query.command, ADMIN_ENDPOINTS);
+    assert_wrong("{\"v\":1,\"cmd\":\"endpoints\",\"limit\":1}", "endpoints takes no \"limit\"");
+    assert_fine(ALLOCATE(",\"keys\":[\"" KEY_A "\",\"" KEY_B "\"]"));
+    assert_int_equal(query.command, ADMIN_ALLOCATE);
+    assert_int_equal(query.disco_keys[0].bytes[0], 0x0f);
+    assert_int_equal(query.disco_keys[1].bytes[31], 0x14);
+    assert_wrong(ALLOCATE(""), "allocate takes keys");
+    assert_wrong(ALLOCATE(",\"keys\":[\"" KEY_A "\"]"), "allocate takes keys");
+    assert_wrong(ALLOCATE(",\"keys\":[\"" KEY_A "\",\"" KEY_B "\",\"" KEY_B "\"]"), "allocate takes keys");
+    assert_wrong(ALLOCATE(",\"keys\":[\"" KEY_A "\",7]"), "allocate takes keys");
+    assert_wrong(ALLOCATE(",\"keys\":[\"" KEY_A "\",\"" KEY_B "0\"]"), "allocate takes keys");
+    assert_wrong(ALLOCATE(",\"keys\":[\"" KEY_A "\",\"" KEY_B "\"],\"vni\":1"), "allocate takes keys");
+    assert_fine(CLOSE(",\"vni\":16777215"));
+    assert_int_equal(query.command, ADMIN_ENDPOINT_CLOSE);
+    assert_int_equal(query.vni, 16777215);
+    assert_wrong(CLOSE(""), "endpoint-close takes vni");
+    assert_wrong(CLOSE(",\"vni\":0"), "endpoint-close takes vni");
+    assert_wrong(CLOSE(",\"vni\":16777216"), "endpoint-close takes vni");
+    assert_wrong(CLOSE(",\"vni\":-1"), "endpoint-close takes vni");
+    assert_wrong(CLOSE(",\"vni\":\"1\""), "endpoint-close takes vni");
+    assert_wrong(CLOSE(",\"vni\":4294967297"), "endpoint-close takes vni");
+}
+
 static void test_what_is_no_request(void **state) {
     (void)state;
     assert_wrong("", "not a JSON object");
@@ -146,9 +177,13 @@ static void test_addresses(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_commands),       cmocka_unit_test(test_what_is_no_request),
-        cmocka_unit_test(test_nesting),        cmocka_unit_test(test_refusal_changes_nothing),
-        cmocka_unit_test(test_limit_and_sort), cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_commands),
+        cmocka_unit_test(test_endpoints),
+        cmocka_unit_test(test_what_is_no_request),
+        cmocka_unit_test(test_nesting),
+        cmocka_unit_test(test_refusal_changes_nothing),
+        cmocka_unit_test(test_limit_and_sort),
+        cmocka_unit_test(test_keys),
         cmocka_unit_test(test_addresses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

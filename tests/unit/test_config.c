@@ -662,8 +662,18 @@ static void test_addresses_of_the_udp_relay(void **state) {
     assert_wrong("-relay-static-endpoints", "-dev", "-relay-port", "7777", "-relay-no-discovery");
 }
 
+static void test_relay_tokens(void **state) {
+    (void)state;
+    assert_fine("-dev");
+    assert_string_equal(config.relay_token_file, "");
+    assert_fine("-dev", "-relay-port=0", "-relay-token-file=t");
+    assert_string_equal(config.relay_token_file, "t");
+    assert_wrong("give it a port with -relay-port", "-dev", "-relay-token-file=t");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_relay_tokens),
         cmocka_unit_test(test_admin_socket),
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_the_four_forms_of_a_value),

@@ -58,7 +58,7 @@ static void test_there_is_a_most_of_fixed_addresses(void **state) {
         at += (size_t)snprintf(text + at, sizeof(text) - at, "%s10.0.0.%zu:1", i ? "," : "", i);
     assert_true(reach_fixed_parse(text, &fixed, why));
     assert_int_equal(fixed.count, REACH_FIXED_MAX);
-    strcat(text, ",10.0.0.99:1");
+    snprintf(text + strlen(text), sizeof(text) - strlen(text), ",10.0.0.99:1");
     assert_refused(text);
 }
 
@@ -97,9 +97,9 @@ static void test_what_is_no_server_is_refused(void **state) {
     }
     char long_one[400];
     memset(long_one, 'a', sizeof(long_one));
-    strcpy(long_one + 254, ":1");
+    memcpy(long_one + 254, ":1", 3);
     assert_false(reach_servers_parse(long_one, &servers, why));
-    strcpy(long_one + 253, ":1");
+    memcpy(long_one + 253, ":1", 3);
     assert_true(reach_servers_parse(long_one, &servers, why));
     assert_true(reach_servers_parse("a:1,b:1,c:1,d:1,e:1,f:1,g:1,h:1", &servers, why));
     assert_false(reach_servers_parse("a:1,b:1,c:1,d:1,e:1,f:1,g:1,h:1,i:1", &servers, why));

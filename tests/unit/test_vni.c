@@ -406,6 +406,30 @@ static void test_vnis_are_spread(void **state) {
 
 /* ---- listing ---- */
 
+/* In pieces it is the same list, and no piece looks further than it was told. */
+static void test_the_list_in_pieces(void **state) {
+    (void)state;
+    enum { N = 20 };
+    struct bed bed;
+    struct vni_info whole, piece;
+    bed_make(&bed, 64);
+    for (uint32_t i = 0; i < N; i++) (void)allocate(&bed, 2 + i, 100, T0);
+    uint32_t slots = vni_slots(&bed.table), cursor = 0, all = 0, found = 0;
+    assert_int_equal(slots, 64);
+    for (uint32_t end = 1; end <= slots + 8; end++) {
+        while (vni_list_until(&bed.table, &cursor, end, &piece)) {
+            assert_true(vni_list(&bed.table, &all, &whole));
+            assert_int_equal(piece.vni, whole.vni);
+            assert_true(cursor <= end);
+            found++;
+        }
+        assert_int_equal(cursor, min_of(end, slots));
+    }
+    assert_int_equal(found, N);
+    assert_false(vni_list(&bed.table, &all, &whole));
+    bed_end(&bed);
+}
+
 static void test_the_list(void **state) {
     (void)state;
     struct bed bed;
@@ -482,6 +506,7 @@ int main(void) {
         cmocka_unit_test(test_a_vni_rests_before_it_comes_again),
         cmocka_unit_test(test_vnis_are_spread),
         cmocka_unit_test(test_the_list),
+        cmocka_unit_test(test_the_list_in_pieces),
         cmocka_unit_test(test_a_slot_begins_anew),
     };
     if (sys_init() != 0) return 1;
