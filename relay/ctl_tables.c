@@ -219,6 +219,7 @@ void ctl_print_status(const json_t *status, const json_t *before) {
            number_of(status, "at_the_door"));
     printf("%-10s %6s %12s %14s\n", "thread", "busy", "connections", "packet memory");
     print_threads(status, before, "workers");
+    print_threads(status, before, "udp_workers");
     print_threads(status, before, "threads");
     printf("\n");
     print_totals(status);

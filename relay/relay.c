@@ -413,7 +413,7 @@ static void make_worker(struct relay *relay, uint32_t idx, uint64_t now_ns) {
 
 static void make_udp_worker(struct relay *relay, uint32_t idx, uint64_t now_ns) {
     uint32_t thread_idx = first_udp(&relay->options.limits) + idx;
-    struct udp_options options = {.idx = idx, .server = allocator_server(relay->allocator)};
+    struct udp_options options = {.server = allocator_server(relay->allocator)};
     struct udp_links links = {.from_main = relay->main_to_udp[idx],
                               .office_ring = relay->rings[THREAD_OFFICE],
                               .vni = allocator_endpoints(relay->allocator),

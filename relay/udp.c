@@ -79,7 +79,6 @@ void udp_init(struct udp *u, struct arena *arena, const struct udp_options *opti
                       .round = 1,
                       .overflows_due_ns = now_ns,
                       .log_limit = LOG_LIMIT(3, 6)};
-    metrics->worker_idx = options->idx;
     u->outgoing_last = &u->outgoing_first;
     u->group_secret = rng_u64(rng);
     make_memory(u, arena);

@@ -56,7 +56,6 @@
 enum udp_place { UDP_PLACE_IPV4, UDP_PLACE_IPV6, UDP_PLACE_STUN, UDP_PLACE_COUNT };
 
 struct udp_options {
-    uint32_t idx;
     int fds[UDP_PLACE_COUNT];  // bound (sys_listen_datagrams); taken over; -1: none
     struct disco_key server;   // the relay's disco key
     bool has_no_runs;          // send datagrams singly

@@ -295,7 +295,8 @@ static void note_refusal(struct udp *u, const struct vni_address *to) {
     u->refusals[at].until_ns = u->refusals_until_ns;
 }
 
-/* Each datagram by itself; those that find no send are dropped. */
+/* Each datagram by itself; those that find no send are dropped. Runs behind this one that the kernel did take have
+ * overtaken it: once, since the next ones go singly from the start. */
 static void send_singly(struct udp *u, const struct udp_send *run, int32_t result) {
     uint32_t left = run->segments;
     for (uint32_t i = 0; i < run->datagram.parts_count; i++) {

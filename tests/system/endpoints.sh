@@ -154,7 +154,7 @@ ask 200 --unix-socket "$socket" http://local-tailscaled.sock/localapi/v0/debug-p
 ask 405 --unix-socket "$socket" http://x/localapi/v0/debug-peer-relay-sessions -d x
 expect 0 "$tool" status --socket "$socket"
 says out '^relay    UDP port 41641, d:'
-awk 'length > 80 { exit 1 }' "$dir/out" || die "a line of more than 80 columns"
+awk 'length > 80 && !/(node|disco)key:/ { exit 1 }' "$dir/out" || die "a line of more than 80 columns"
 expect 0 "$tool" endpoint-close "$vni" --socket "$socket"
 expect 1 "$tool" endpoint-close "$vni" --socket "$socket"
 says err "no endpoint has the VNI $vni"

@@ -25,7 +25,7 @@ static void pair_close(struct pair *p) {
 static void both_ways(unsigned features, const char *const ips[2]) {
     static const size_t sizes[] = {8, 9, 20, 100, 1280, 1500, 9000, 65000};
     struct client a, b;
-    house_open_with(features, (struct udp_options){.idx = 0});
+    house_open_with(features, (struct udp_options){.has_no_runs = false});
     client_open(&a, ips[0]);
     client_open(&b, ips[1]);
     uint32_t vni = bind_both(&a, &b);
@@ -287,7 +287,7 @@ static void test_roaming(void **state) {
 static void test_no_socket(void **state) {
     (void)state;
     struct pair p;
-    struct udp_options options = {.idx = 0};
+    struct udp_options options = {.has_no_runs = false};
     options.fds[UDP_PLACE_IPV6] = -1;
     options.fds[UDP_PLACE_STUN] = -1;
     house_open_with(RING_FEATURES_ALL, options);

@@ -73,7 +73,7 @@ static inline void house_open_with(unsigned features, struct udp_options options
     udp_init(&house.worker, &house.arena, &options, &links, house.ring, &house.metrics, &house.rng, house.now_ns);
 }
 
-static inline void house_open(void) { house_open_with(RING_FEATURES_ALL, (struct udp_options){.idx = 0}); }
+static inline void house_open(void) { house_open_with(RING_FEATURES_ALL, (struct udp_options){.has_no_runs = false}); }
 
 static inline void house_step(void) {
     (void)!udp_step(&house.worker, house.now_ns);

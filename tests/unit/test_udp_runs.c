@@ -35,7 +35,7 @@ static bool is_whole_kernel(unsigned features) { return (features & RING_MULTISH
 
 /* One run of one VNI: one send. */
 static void whole_run(unsigned features) {
-    house_open_with(features, (struct udp_options){.idx = 0});
+    house_open_with(features, (struct udp_options){.has_no_runs = false});
     star_open();
     for (size_t i = 0; i < SEGMENTS; i++) make_data(star.run + i * SEGMENT, star.vnis[0], i, SEGMENT);
     for (size_t last = 0; last < 2; last++) {  // with a last one that is as long, and with one that is shorter
@@ -82,7 +82,7 @@ static void test_mixed_run(void **state) {
 /* Datagrams that come singly and alternate leave as few runs, each destination's in order. */
 static void singles(unsigned features) {
     enum { COUNT = 90 };
-    house_open_with(features, (struct udp_options){.idx = 0});
+    house_open_with(features, (struct udp_options){.has_no_runs = false});
     star_open();
     uint64_t before = sends();
     for (size_t i = 0; i < COUNT; i++) send_data(&star.hub, star.vnis[i % PEERS], i, SEGMENT + i % 5 % 2);
@@ -135,6 +135,33 @@ static void test_long_runs(void **state) {
         assert_in_range(sends() - before, 6, 7);
     }
     star_close();
+}
+
+/* More destinations in one pass than a table of them keeps apart by chance: each gets its own and nothing else. */
+static void test_many_destinations(void **state) {
+    (void)state;
+    enum { COUNT = 300 };
+    static struct client peers[COUNT];
+    static uint32_t vnis[COUNT];
+    house_open();
+    client_open(&star.hub, "127.0.0.1:0");
+    for (size_t i = 0; i < COUNT; i++) {
+        client_open(&peers[i], "127.0.0.1:0");
+        vnis[i] = bind_both(&star.hub, &peers[i]);
+    }
+    for (size_t turn = 0; turn < 2; turn++) {
+        for (size_t i = 0; i < COUNT; i++) send_data(&star.hub, vnis[i], i + turn, SEGMENT);
+    }
+    for (size_t i = 0; i < COUNT; i++) {
+        for (size_t turn = 0; turn < 2; turn++) expect_data(&peers[i], vnis[i], i + turn, SEGMENT);
+    }
+    for (size_t i = 0; i < COUNT; i++) {
+        client_expect_nothing(&peers[i]);
+        close(peers[i].fd);
+    }
+    close(star.hub.fd);
+    house_expect_whole();
+    house_close();
 }
 
 /* ---- when runs cannot be sent ---- */
@@ -279,10 +306,12 @@ static void test_stop_under_load(void **state) {
 int main(void) {
     if (sys_init() != 0) return 1;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_whole_run),   cmocka_unit_test(test_mixed_run),       cmocka_unit_test(test_singles),
-        cmocka_unit_test(test_any_sizes),   cmocka_unit_test(test_long_runs),       cmocka_unit_test(test_without_runs),
-        cmocka_unit_test(test_refused_run), cmocka_unit_test(test_runs_given_up),   cmocka_unit_test(test_tails),
-        cmocka_unit_test(test_overflows),   cmocka_unit_test(test_stop_under_load),
+        cmocka_unit_test(test_whole_run),     cmocka_unit_test(test_mixed_run),
+        cmocka_unit_test(test_singles),       cmocka_unit_test(test_any_sizes),
+        cmocka_unit_test(test_long_runs),     cmocka_unit_test(test_many_destinations),
+        cmocka_unit_test(test_without_runs),  cmocka_unit_test(test_refused_run),
+        cmocka_unit_test(test_runs_given_up), cmocka_unit_test(test_tails),
+        cmocka_unit_test(test_overflows),     cmocka_unit_test(test_stop_under_load),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
