@@ -1,8 +1,9 @@
 """What perf/compare and perf/report have in common: servers that are started, loads that are run, and what came of it.
 
-Model. A *server* is an entry of perf/servers.json. A *run* is one server, started for it, under one load: derpload in a
-process of its own and, if asked for, a second derpload beside it. A *comparison* is rounds of runs, each server once
-per round, every other round in reverse order. Everything is kept: a run is a dict of plain values, a comparison, too.
+Model. A *server* is an entry of perf/servers.json, of a kind: derp or udp. A *run* is one server, started for it, under
+one load: the kind's tool, derpload or udpload, in a process of its own and, if asked for, a second one beside it. A
+*comparison* is rounds of runs, each server once per round, every other round in reverse order. Everything is kept: a run
+is a dict of plain values, a comparison, too.
 
 Servers are bound to --server-cpu, loads to --load-cpu. What other processes took of these CPUs during a run is its
 `foreign_cpu`, in cores; a run with too much of it is made again a few times, and the quietest counts.
@@ -30,8 +31,11 @@ START_DEADLINE_S = 20
 STOP_DEADLINE_S = 10
 BESIDE_LEAD_S = 2.0  # a load beside another begins so much earlier
 
-# What is compared, by derpload's command: where in its JSON, what it is, digits, whether ratios make sense.
-METRICS = {
+TOOLS = {"derp": "derpload", "udp": "udpload"}  # by kind of server
+REQUEST_PATH = "/v0/relay/endpoint"
+
+# What is compared, by the tool's command: where in its JSON, what it is, digits, whether ratios make sense.
+DERP_METRICS = {
     "relay": [
         ("server.cpu_us_per_packet", "server CPU per verified packet, µs", 3, True),
         ("packets_per_second", "verified packets per second", 0, True),
@@ -52,7 +56,22 @@ METRICS = {
         ("server.cpu_share_idle", "server busy while idle, cores", 4, False),
     ],
 }
-METRICS["echo"] = METRICS["rtt"]
+DERP_METRICS["echo"] = DERP_METRICS["rtt"]
+UDP_METRICS = {
+    "relay": DERP_METRICS["relay"],
+    "rtt": DERP_METRICS["rtt"],
+    "bind": [
+        ("server.cpu_ms_per_bind", "server CPU per endpoint bound, ms", 3, True),
+        ("binds_per_second", "endpoints bound per second", 0, True),
+        ("bind_ms.p99", "endpoint bound p99, ms", 2, True),
+    ],
+    "idle": [
+        ("server.bytes_per_endpoint", "RSS per bound endpoint, bytes", 0, True),
+        *DERP_METRICS["relay"][:3],
+        ("server.cpu_share_idle", "server busy while idle, cores", 4, False),
+    ],
+}
+METRICS = {"derpload": DERP_METRICS, "udpload": UDP_METRICS}
 
 
 class Failure(Exception):
@@ -176,8 +195,8 @@ def stop_process(process):
             process.wait()
 
 
-def free_port():
-    with socket.socket() as s:
+def free_port(kind=socket.SOCK_STREAM):
+    with socket.socket(type=kind) as s:
         s.bind((HOSTNAME, 0))
         return s.getsockname()[1]
 
@@ -211,13 +230,15 @@ class Server:
         return text.format(
             program=self.bench.program(self.name), build=shown(self.bench.build), dir=shown(self.bench.keys),
             certdir=shown(self.bench.certificate.parent), certificate=shown(self.bench.certificate),
-            hostname=HOSTNAME, port=self.port, cpus=len(self.bench.server_cpus))
+            hostname=HOSTNAME, port=self.port, relay_port=self.relay_port, cpus=len(self.bench.server_cpus))
 
     def __enter__(self):
-        self.port = free_port()
+        self.port, self.relay_port = free_port(), free_port(socket.SOCK_DGRAM)
         self.url = self.expand(self.entry["url"])
         self.trust = ([self.expand(a) for a in self.entry.get("trust", ["--trust", "pin:{certificate}"])]
                       if self.url.startswith("https:") else [])
+        if self.url.startswith("unix:"):
+            (ROOT / self.url[5:]).unlink(missing_ok=True)  # of the server before
         environment = {k: self.expand(v) for k, v in self.entry.get("environment", {}).items()}
         with open(self.log_path, "w") as log:
             try:
@@ -235,8 +256,20 @@ class Server:
     def __exit__(self, *_):
         stop_process(self.process)
 
+    def where(self):
+        """The words by which a load finds it."""
+        return ["--allocate", self.url] if self.bench.kind(self.name) == "udp" else [self.url]
+
     def answers(self):
+        """To HTTP, whatever it says."""
         try:
+            if self.url.startswith("unix:"):
+                with socket.socket(socket.AF_UNIX) as s:
+                    s.settimeout(2)
+                    s.connect(self.bench.reachable(self.url[5:]))
+                    s.sendall(b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}"
+                              % REQUEST_PATH.encode())
+                    return s.recv(1) != b""
             with socket.create_connection((HOSTNAME, self.port), timeout=2) as s:
                 if self.url.startswith("https:"):
                     context = ssl.create_default_context(cafile=str(self.bench.certificate))
@@ -293,19 +326,20 @@ def seconds_of(arguments):
 
 
 class Load:
-    """One derpload against a server, from its start on."""
+    """One tool against a server, from its start on."""
 
     def __init__(self, bench, server, arguments):
         command, *rest = arguments
-        self.command = [str(bench.derpload), command]
+        self.command = [str(bench.tools[bench.tool(server.name)]), command]
         if command != "echo":
-            self.command += [server.url, "--server-pid", str(server.process.pid), *server.trust]
+            self.command += [*server.where(), "--server-pid", str(server.process.pid), *server.trust]
         self.command += [*rest, "--json"]
         self.deadline = time.monotonic() + seconds_of(arguments) + 60 + option_of(arguments, "--connections", 0) / 50
+        self.deadline += option_of(arguments, "--endpoints", 0) / 200
         try:
             self.process = start_process(self.command, bench.load_cpus, None)
         except OSError as e:
-            raise Failure("derpload does not start: %s" % e)
+            raise Failure("%s does not start: %s" % (bench.tool(server.name), e))
 
     def result(self):
         """Its JSON, when it has ended well."""
@@ -340,10 +374,11 @@ def children_seconds():
 class Bench:
     """Where things are, which CPUs are whose, and what counts as quiet. `out` gets logs and raw results."""
 
-    def __init__(self, out, config=ROOT / "perf/servers.json", build=ROOT / "build/release", derpload=None,
+    def __init__(self, out, config=ROOT / "perf/servers.json", build=ROOT / "build/release", tools=None,
                  server_cpus=None, load_cpus=None, programs=None, foreign=0.1, repeats=2, say=None):
         self.out, self.build = pathlib.Path(out).resolve(), pathlib.Path(build).resolve()
-        self.derpload = pathlib.Path(shown(pathlib.Path(derpload or self.build / "derpload").resolve()))
+        self.tools = {tool: pathlib.Path(shown(pathlib.Path((tools or {}).get(tool) or self.build / tool).resolve()))
+                      for tool in METRICS}
         self.programs = {name: pathlib.Path(path).resolve() for name, path in (programs or {}).items()}
         self.foreign, self.repeats = foreign, repeats
         self.say = say or (lambda text: print(text, file=sys.stderr, flush=True))
@@ -372,12 +407,29 @@ class Bench:
             raise Failure("no server %s in the configuration; there are: %s" % (name, ", ".join(self.entries)))
         return self.entries[name]
 
+    def kind(self, name):
+        return self.entry(name).get("kind", "derp")
+
+    def tool(self, name):
+        return TOOLS[self.kind(name)]
+
+    def tool_of(self, names):
+        """The one tool that loads all of these servers."""
+        tools = {self.tool(name) for name in names}
+        if len(tools) > 1:
+            raise Failure("servers of different kinds: " + ", ".join(names))
+        return tools.pop()
+
+    def reachable(self, path):
+        """A socket's path, short enough to be connected to."""
+        return os.path.relpath(ROOT / path)
+
     def program(self, name):
         path = self.programs.get(name) or ROOT / self.entry(name)["program"].format(build=self.build)
         return shown(path)
 
     def make(self, names):
-        """Builds what is needed and not given by path; derpload and the servers of this project by scripts/build."""
+        """Builds what is needed and not given by path; tools and the servers of this project by scripts/build."""
         ours = self.build.parent == ROOT / "build"
         commands = [["scripts/build", self.build.name]] if ours else []
         for name in names:
@@ -388,7 +440,7 @@ class Bench:
                 raise Failure("failed: " + " ".join(command))
 
     def check_programs(self, names):
-        for path in [self.derpload, *map(self.program, names)]:
+        for path in [self.tools[self.tool(names[0])], *map(self.program, names)]:
             if not os.access(ROOT / path, os.X_OK):
                 raise Failure("there is no program %s; without --no-build it is built" % path)
 
@@ -397,6 +449,7 @@ class Bench:
         entry, program = self.entry(name), self.program(name)
         environment = {k: v.format(cpus=len(self.server_cpus)) for k, v in entry.get("environment", {}).items()}
         words = {"program": program, "build": shown(self.build), "dir": "KEYS", "certdir": "CERTS", "port": "PORT",
+                 "relay_port": "UDP-PORT",
                  "certificate": "CERTS/%s.crt" % HOSTNAME, "hostname": HOSTNAME, "cpus": len(self.server_cpus)}
         version = [a.format(**words) for a in entry.get("version", [])]
         return {
@@ -469,7 +522,7 @@ class Bench:
                 self.say("%s, round %d of %d: %s: %s" % (label, i + 1, rounds, name, headline(runs[name])))
             kept.append(runs)
         result = {
-            "tool": "compare", "label": label, "command": ["derpload", *arguments], "beside": beside,
+            "tool": "compare", "label": label, "command": [self.tool_of(names), *arguments], "beside": beside,
             "server_cpus": sorted(self.server_cpus), "load_cpus": sorted(self.load_cpus), "machine": machine(),
             "servers": [self.describe(name) for name in names], "rounds": kept,
         }
@@ -490,8 +543,13 @@ def json_text(result):
     return rest[:-2] + ',\n "rounds": [\n' + rounds + "\n ]\n}\n"
 
 
+def metrics_of(tool, command):
+    return METRICS.get(tool, {}).get(command, [])
+
+
 def headline(run):
-    path, label, digits, _ = METRICS.get(run["load"].get("command"), METRICS["relay"])[0]
+    load = run["load"]
+    path, label, digits, _ = (metrics_of(load.get("tool"), load.get("command")) or DERP_METRICS["relay"])[0]
     value = value_at(run["load"], path)
     text = "nothing measured" if value is None else "%s %.*f" % (label, digits, value)
     if run["load"].get("load_is_full"):
@@ -507,7 +565,7 @@ def summary_of(result):
     """By metric: each server's median and extremes, and those of the ratios others/first, round by round."""
     names = [s["name"] for s in result["servers"]]
     summary = {}
-    for path, label, digits, has_ratio in METRICS.get(result["command"][1], []):
+    for path, label, digits, has_ratio in metrics_of(*result["command"][:2]):
         columns = {n: [value_at(r[n]["load"], path) for r in result["rounds"]] for n in names}
         columns = {n: c for n, c in columns.items() if None not in c}
         if not columns:
@@ -582,7 +640,7 @@ def conditions_of(result):
     """What has to stand beside every figure."""
     lines = ["load: " + " ".join(result["command"])]
     if result["beside"]:
-        lines.append("beside it: derpload " + " ".join(result["beside"]))
+        lines.append("beside it: %s %s" % (result["command"][0], " ".join(result["beside"])))
     lines.append("servers on CPU %s, load on CPU %s" % (cpu_list(result["server_cpus"]), cpu_list(result["load_cpus"])))
     first = result["rounds"][0]
     for s in result["servers"]:
@@ -595,6 +653,9 @@ def conditions_of(result):
     if "records_per_write" in load:
         lines.append("%s frame(s) per record, %s record(s) per write of the load" % (
             load.get("frames_per_record"), load["records_per_write"]))
+    if "segments" in load:
+        lines.append("%s: %s in a row, runs of %s" % (
+            "%d flows" % load["flows"], load["segments"] * load["burst"], load["segments"]))
     return lines
 
 
@@ -620,8 +681,8 @@ class Help(Exception):
     pass
 
 
-BENCH_VALUES = ("--server-cpu", "--load-cpu", "--config", "--program", "--build", "--derpload", "--foreign",
-                "--repeats", "--out")
+BENCH_VALUES = ("--server-cpu", "--load-cpu", "--config", "--program", "--build", "--derpload", "--udpload",
+                "--foreign", "--repeats", "--out")
 
 
 def take_options(words, values, flags):
@@ -669,7 +730,8 @@ def cpus_of(options, name):
 def bench_of(options, out):
     bench = Bench(
         options.get("--out", out), config=options.get("--config", ROOT / "perf/servers.json"),
-        build=options.get("--build", ROOT / "build/release"), derpload=options.get("--derpload"),
+        build=options.get("--build", ROOT / "build/release"),
+        tools={tool: options.get("--" + tool) for tool in METRICS},
         programs=options["--program"], server_cpus=cpus_of(options, "--server-cpu"),
         load_cpus=cpus_of(options, "--load-cpu"), foreign=number_of(options, "--foreign", float, 0.1, 0),
         repeats=number_of(options, "--repeats", int, 2, 0))

@@ -6,6 +6,7 @@ import shutil
 import statistics
 
 import measure
+import render_udp
 from measure import figure, ratio, value_at
 
 CPU = "server.cpu_us_per_packet"
@@ -126,34 +127,33 @@ def floor_us(results, label, size):
     return None if proxy is None or cipher is None else proxy["median"] + cipher + MARGIN_US
 
 
-def ratio_target(results, label, work, path, least, digits, floor=None):
+def ratio_target(results, label, work, path, least, digits, floor=None, theirs=THEIRS):
     target = "" if least is None else "at most 1/%g" % least if least > 1 else "not above"
     result = results.get(label)
-    r = ratio(result, path, THEIRS)
+    r = ratio(result, path, theirs)
     if not r:
         return not_measured(work, target)
     ours = figure(result, path, result["servers"][0]["name"])["median"]
-    return [work, middle(result, path, THEIRS, digits), "%.*f" % (digits, ours),
+    return [work, middle(result, path, theirs, digits), "%.*f" % (digits, ours),
             "%.*f, × %.2f" % (digits, floor, ours / floor) if floor else "", spread_text(r), target,
             "" if least is None else verdict(r["median"] >= least, result)]
 
 
-def paced_target(results):
-    work, target, result = "paced open loop without loss above 0.1 %, 1400 B, 10 pairs, packets/s", "at least 10 ×", \
-        results.get("paced")
+def paced_target(result, what, least, our_name=OURS, their_name=THEIRS):
+    work, target = "paced open loop without loss above 0.1 %%, %s, packets/s" % what, "at least %g ×" % least
     if not result:
         return not_measured(work, target)
-    ours, theirs = ([r[n]["rate"] for r in result["rounds"]] for n in (OURS, THEIRS))
+    ours, theirs = ([r[n]["rate"] for r in result["rounds"]] for n in (our_name, their_name))
     gain = measure.spread([a / b for a, b in zip(ours, theirs)])
-    words = verdict(gain["median"] >= 10, result)
-    if any(r[OURS]["limit"] == "load" for r in result["rounds"]):
-        costs = [value_at(run["load"], CPU) for r in result["rounds"] for run in r[OURS]["runs"]
-                 if run["verdict"] == "carried" and run["rate"] >= 0.9 * r[OURS]["rate"]]
+    words = verdict(gain["median"] >= least, result)
+    if any(r[our_name]["limit"] == "load" for r in result["rounds"]):
+        costs = [value_at(run["load"], CPU) for r in result["rounds"] for run in r[our_name]["runs"]
+                 if run["verdict"] == "carried" and run["rate"] >= 0.9 * r[our_name]["rate"]]
         words += "; the load is full first"
         if costs:
             words += ", 1/(CPU per packet) is %.0f/s, %.1f ×" % (
                 1e6 / statistics.median(costs), 1e6 / statistics.median(costs) / statistics.median(theirs))
-    if any(r[n]["limit"] == "strangers" for r in result["rounds"] for n in (OURS, THEIRS)):
+    if any(r[n]["limit"] == "strangers" for r in result["rounds"] for n in (our_name, their_name)):
         words += "; strangers kept the load from its schedule"
     return [work, "%.0f" % statistics.median(theirs), "%.0f" % statistics.median(ours), "", spread_text(gain, 1) + " ×",
             target, words]
@@ -173,18 +173,17 @@ def flood_target(results):
             verdict(part["median"] >= 0.8 and share >= FAIR_SHARE, result)]
 
 
-def storm_target(results):
-    work, target = "p99 of live round trips while clients log in, µs", "quiet + 1 ms"
-    result = results.get("storm")
+def storm_target(result, what, limit_us, our_name=OURS, their_name=THEIRS):
+    work, target = "p99 of live round trips while clients %s, µs" % what, "quiet + 1 ms" if limit_us else ""
     if not result:
         return not_measured(work, target)
     text, more = {}, {}
-    for name in (THEIRS, OURS):
+    for name in (their_name, our_name):
         quiet, loud = (case_values(result, "%s %s" % (name, c), "rtt_us.p99") for c in ("quiet", "storm"))
         more[name] = measure.spread([b - a for a, b in zip(quiet, loud)])
         text[name] = "%.0f, quiet %.0f" % (statistics.median(loud), statistics.median(quiet))
-    return [work, text[THEIRS], text[OURS], "", "+ " + spread_text(more[OURS], 0), target,
-            verdict(more[OURS]["median"] <= 1000, result)]
+    return [work, text[their_name], text[our_name], "", "+ " + spread_text(more[our_name], 0), target,
+            verdict(more[our_name]["median"] <= limit_us, result) if limit_us else ""]
 
 
 def connection_labels(results):
@@ -198,7 +197,7 @@ def targets_of(results):
                          floor_us(results, label, int(label.split("-")[1]))) for label, what, least in FLOW_TARGETS]
     rows += [ratio_target(results, label, "CPU per packet, flow controlled, %s, µs" % what, CPU, None, 2,
                           floor_us(results, label, int(label.split("-")[1]))) for label, what in WRITE_ROWS]
-    rows.append(paced_target(results))
+    rows.append(paced_target(results.get("paced"), "1400 B, 10 pairs", 10))
     rows.append(flood_target(results))
     for label, what, least in RTT_TARGETS:
         for p in ("p50", "p99"):
@@ -206,7 +205,7 @@ def targets_of(results):
             rows.append(ratio_target(results, label, "RTT %s %s, µs" % (p, what), "rtt_us." + p, least, 0,
                                      floor and floor["median"]))
     rows.append(ratio_target(results, "login", "CPU per login, ms", "server.cpu_ms_per_login", 1.4, 3))
-    rows.append(storm_target(results))
+    rows.append(storm_target(results.get("storm"), "log in", 1000))
     rows.append(ratio_target(results, "idle", "RSS per idle connection, bytes", "server.bytes_per_connection", 8, 0))
     for count, gather, label in connection_labels(results):
         work = "CPU per packet, spread over %d clients, %d in a row, µs" % (count, gather)
@@ -226,7 +225,7 @@ def markdown_table(rows):
 
 def commands_of(result):
     def line(case):
-        beside = "; beside it: derpload " + " ".join(case["beside"]) if case.get("beside") else ""
+        beside = "; beside it: %s %s" % (case["command"][0], " ".join(case["beside"])) if case.get("beside") else ""
         return " ".join(case["command"]) + beside
 
     if "cases" in result:
@@ -236,9 +235,9 @@ def commands_of(result):
 
 def cases_tables(result):
     """Of rows that are neither servers side by side nor searches."""
-    command = next(iter(result["cases"].values()))["command"][1]
+    tool, command = next(iter(result["cases"].values()))["command"][:2]
     tables = []
-    for path, label, digits, _ in measure.METRICS[command]:
+    for path, label, digits, _ in measure.metrics_of(tool, command):
         columns = {c: case_values(result, c, path) for c in result["cases"]}
         columns = {c: v for c, v in columns.items() if None not in v}
         if columns:
@@ -250,8 +249,9 @@ def cases_tables(result):
 
 
 def search_table(result):
-    return [["highest rate, packets/s", OURS, THEIRS, "limit of " + OURS, "limit of " + THEIRS]] + [
-        ["round %d" % (i + 1), r[OURS]["rate"], r[THEIRS]["rate"], r[OURS]["limit"], r[THEIRS]["limit"]]
+    ours, theirs = (s["name"] for s in result["servers"])
+    return [["highest rate, packets/s", ours, theirs, "limit of " + ours, "limit of " + theirs]] + [
+        ["round %d" % (i + 1), r[ours]["rate"], r[theirs]["rate"], r[ours]["limit"], r[theirs]["limit"]]
         for i, r in enumerate(result["rounds"])]
 
 
@@ -275,7 +275,7 @@ def go_table(result):
 def tables_of(label, result):
     if "metrics" in result:
         return measure.tables_of(result)
-    if label == "paced":
+    if "loss_max" in result:
         return [search_table(result)]
     if label == "curve":
         return [curve_table(result)]
@@ -294,8 +294,11 @@ def micro_text(name, value):
     return markdown_table(rows)
 
 
-def section(label, result, raw):
+def section(label, result, raw, machine):
     parts = ["### " + label]
+    made_at = result.get("machine", machine)
+    if made_at["commit"] != machine["commit"]:
+        parts.append("Commit %(commit)s, %(date)s." % made_at)
     commands = commands_of(result)
     if commands:
         parts.append("```\n" + "\n".join(commands) + "\n```")
@@ -313,10 +316,11 @@ def versions_of(results):
     servers = {s["name"]: s for r in results.values() for s in r.get("servers", [])}
     rows = [(name, ", ".join([s["version"] or "of this tree", *("%s=%s" % p for p in s["environment"].items())]))
             for name, s in servers.items()]
-    program = next((s["command"].split(" -a ")[0].split()[-1] for n, s in servers.items() if n == THEIRS), None)
-    go = measure.output_of("scripts/go", "version", program) if program else ""
-    if go:
-        rows.append(("Go of derper", go.split()[-1]))
+    for name in (THEIRS, render_udp.THEIRS):
+        program = servers[name]["command"].split(" -a ")[0].split()[-1] if name in servers else None
+        go = measure.output_of("scripts/go", "version", program) if program else ""
+        if go:
+            rows.append(("Go of " + name, go.split()[-1]))
     rows.append(("compiler", measure.output_of("cc", "--version")))
     for package in ("wolfssl", "liburing", "libsodium", "libcrypto"):
         rows.append((package, measure.output_of("pkg-config", "--modversion", package) or "none"))
@@ -347,11 +351,12 @@ def document(results, failures, meta, drawn, raw_of):
               "## Method", METHOD.strip(), "## Targets", markdown_table(head + targets_of(results)),
               "× beside the floor: ringrelayd, of the floor. `*` strangers took part of the CPUs in some run; `f` the load's "
               "core was full in some run."]
+    parts += render_udp.section(results)
     if failures:
         parts.append("Failed:\n\n" + "\n".join("- %s: %s" % (n, t.splitlines()[0]) for n, t in failures.items()))
     if drawn:
         parts += ["## Plots", *("![%s](plots/%s.svg)" % (text, name) for name, text in PLOTS if name in drawn)]
-    parts += ["## Rounds", *(section(label, result, raw_of(label)) for label, result in results.items())]
+    parts += ["## Rounds", *(section(label, result, raw_of(label), machine) for label, result in results.items())]
     parts += ["## Command lines of the servers", "```\n" + "\n".join(s["command"] for s in servers.values()) + "\n```"]
     return "\n\n".join(parts) + "\n"
 

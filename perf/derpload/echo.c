@@ -7,7 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "perf/derpload/place.h"
+#include "perf/load/place.h"
 
 static void echo_all(int fd) {
     uint8_t bytes[64 * 1024];

@@ -10,7 +10,7 @@
 #include "core/sys.h"
 #include "perf/derpload/echo.h"
 #include "perf/derpload/output.h"
-#include "perf/derpload/place.h"
+#include "perf/load/place.h"
 
 enum { EXIT_WRONG = 1, EXIT_USAGE = 2, WHY_MAX = 512 };
 

@@ -4,13 +4,13 @@
  */
 #pragma once
 
-#include "core/base.h"
+#include "perf/load/arguments.h"
+#include "perf/load/course.h"
 #include "relay/trust.h"
 
-#define OPTIONS_WHY_MAX 512
+#define OPTIONS_WHY_MAX ARGUMENTS_WHY_MAX
 
 enum load_command { COMMAND_RELAY, COMMAND_RTT, COMMAND_LOGIN, COMMAND_IDLE, COMMAND_ECHO, COMMAND_COUNT };
-enum load_mode { MODE_WINDOW, MODE_RATE, MODE_FLOOD };
 enum load_pattern { PATTERN_PAIRS, PATTERN_FAN_IN, PATTERN_FAN_OUT, PATTERN_ALL, PATTERN_COUNT };
 
 struct options {
@@ -33,7 +33,7 @@ struct options {
     /* relay */
     uint64_t pairs, window, records_per_write, frames_per_record, connections, gather, write_size;
     bool is_flood;
-    enum load_mode mode;
+    enum course_mode mode;
     enum load_pattern pattern;
 
     /* login, idle, echo */
@@ -44,7 +44,6 @@ struct options {
 must_use bool options_parse(struct options *o, int argc, char **argv, char *why);
 
 const char *options_command_name(enum load_command command);
-const char *options_mode_name(enum load_mode mode);
 const char *options_pattern_name(enum load_pattern pattern);
 
 /* The commands, or what one of them takes. */

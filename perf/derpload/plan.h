@@ -11,7 +11,7 @@
 #pragma once
 
 #include "core/rng.h"
-#include "perf/derpload/flow.h"
+#include "perf/load/flow.h"
 #include "perf/derpload/options.h"
 
 struct plan {

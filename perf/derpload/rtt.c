@@ -5,9 +5,8 @@
 
 #include "core/check.h"
 #include "core/sys.h"
-#include "perf/derpload/contents.h"
-#include "perf/derpload/flow.h"
-#include "perf/derpload/progress.h"
+#include "perf/derpload/send_frame.h"
+#include "perf/load/progress.h"
 
 enum { SPIN_NS = 50 * 1000, LATE_NS = 1000 * 1000, DRAIN_NS = 1000 * 1000 * 1000 };
 
@@ -34,7 +33,7 @@ static uint64_t due_ns(const struct probe *p, uint64_t number) {
 
 static void write_packet(struct probe *p, struct flow *f, uint64_t wanted_ns) {
     struct client *c = &p->crowd.clients[f->from];
-    uint8_t *frame = contents_frame(&p->contents, &f->to_key, f->id, f->sent, wanted_ns);
+    uint8_t *frame = send_frame(&p->contents, f, wanted_ns);
     f->sent++;
     // An echo is no relay: what is to come back as a packet from ourselves has to leave as one.
     if (p->is_echo) derp_rewrite_send_to_recv(frame, &f->from_key);
@@ -144,7 +143,7 @@ static bool prepare(struct probe *p, const struct crowd_options *base) {
     struct crowd_options options = *base;
     struct rng rng;
     rng_init_system(&rng);
-    if (!contents_init(&p->contents, (uint32_t)p->o->size, &rng)) {
+    if (!send_frames_init(&p->contents, (uint32_t)p->o->size, &rng)) {
         crowd_fail(&p->crowd, "no memory for the packets");
         return false;
     }
@@ -175,7 +174,7 @@ bool rtt_run(const struct options *o, const struct crowd_options *base, const st
     p->is_echo = base->is_bare;
     p->period_ns = (double)NS_PER_S / (double)o->rate;
     if (prepare(p, base)) {
-        progress_begin(&p->progress, o, meter, p->crowd.now_ns);
+        progress_begin(&p->progress, o->wants_progress, "derpload", "packets", meter, p->crowd.now_ns);
         measure(p, meter);
     }
     if (!p->crowd.is_failed && ret->verified == 0) crowd_fail(&p->crowd, "no packet came back: nothing was measured");

@@ -12,8 +12,8 @@
 #pragma once
 
 #include "perf/derpload/crowd.h"
-#include "perf/derpload/histogram.h"
-#include "perf/derpload/meter.h"
+#include "perf/load/histogram.h"
+#include "perf/load/meter.h"
 #include "perf/derpload/options.h"
 
 struct rtt_result {

@@ -5,7 +5,7 @@
 
 #include "core/check.h"
 #include "core/sys.h"
-#include "perf/derpload/progress.h"
+#include "perf/load/progress.h"
 
 enum { SETTLE_S = 1, STUCK_S = 10 };
 
@@ -89,7 +89,7 @@ bool login_run(const struct options *o, const struct crowd_options *base, const 
     *ret = (struct login_result){0};
     s->result = ret;
     if (crowd_open(&s->crowd, &options)) {
-        progress_begin(&s->progress, o, meter, s->crowd.now_ns);
+        progress_begin(&s->progress, o->wants_progress, "derpload", "logins", meter, s->crowd.now_ns);
         warm_up(s);
         meter_read(meter, &ret->begin);
         s->count_max = o->count ? o->count : UINT64_MAX;

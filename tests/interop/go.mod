@@ -23,6 +23,7 @@ tool (
 require (
 	github.com/coder/websocket v1.8.15
 	go4.org/mem v0.0.0-20240501181205-ae6ca9944745
+	golang.org/x/sys v0.49.0
 	tailscale.com v1.104.5
 )
 
@@ -64,7 +65,6 @@ require (
 	golang.org/x/exp v0.0.0-20260908205506-85c1c2202aba // indirect
 	golang.org/x/net v0.60.0 // indirect
 	golang.org/x/sync v0.24.0 // indirect
-	golang.org/x/sys v0.49.0 // indirect
 	golang.org/x/text v0.43.0 // indirect
 	golang.org/x/time v0.16.0 // indirect
 	golang.zx2c4.com/wintun v0.0.0-20230126152724-0fa3db229ce2 // indirect

@@ -55,7 +55,7 @@ func startNodeServer(t *testing.T, o relay.Options, allowed ...*asker) *nodeServ
 	}
 	n := &nodeServer{allowFile: filepath.Join(t.TempDir(), "allow")}
 	writeAllowFile(t, n.allowFile, lines)
-	o.Args = append([]string{"-relay-port", "0", "-relay-static-endpoints", toldAddress,
+	o.Args = append([]string{"-relay-port", "0", "-relay-no-discovery", "-relay-static-endpoints", toldAddress,
 		"-relay-allow-file", n.allowFile}, o.Args...)
 	n.Server = privateServer(t, o)
 	m := nodeKeysSaid.FindStringSubmatch(n.Log())

@@ -58,15 +58,15 @@ func (l *lockedBuffer) String() string {
 }
 
 // fakeControl is the control server; it hands out dm.
-func fakeControl(t *testing.T, dm *tailcfg.DERPMap) string {
+func fakeControl(t *testing.T, dm *tailcfg.DERPMap) *testcontrol.Server {
 	t.Helper()
-	c := &testcontrol.Server{DERPMap: dm, AllOnline: true, Logf: func(string, ...any) {}}
+	c := &testcontrol.Server{DERPMap: dm, AllOnline: true, PeerRelayGrants: true, Logf: func(string, ...any) {}}
 	c.HTTPTestServer = httptest.NewServer(c)
 	t.Cleanup(func() {
 		c.HTTPTestServer.CloseClientConnections() // nodes poll for ever
 		c.HTTPTestServer.Close()
 	})
-	return c.HTTPTestServer.URL
+	return c
 }
 
 // startMachine starts tailscaled; it ends with the test.
@@ -136,7 +136,7 @@ func (m *machine) run(t *testing.T, args ...string) string {
 
 // join makes machines nodes of the control server's network, all at once: each
 // takes three seconds.
-func join(t *testing.T, control string, machines ...*machine) {
+func join(t *testing.T, control *testcontrol.Server, machines ...*machine) {
 	t.Helper()
 	var wg sync.WaitGroup
 	for _, m := range machines {
@@ -146,7 +146,7 @@ func join(t *testing.T, control string, machines ...*machine) {
 			}
 			return ""
 		})
-		up := m.command(t, "up", "--login-server="+control, "--hostname="+m.name, "--accept-dns=false")
+		up := m.command(t, "up", "--login-server="+control.BaseURL(), "--hostname="+m.name, "--accept-dns=false")
 		wg.Go(func() {
 			if out, err := up.CombinedOutput(); err != nil {
 				t.Errorf("%s: tailscale up: %v\n%s", m.name, err, out)

@@ -47,7 +47,9 @@ compare 2 nonsense
 compare 2 --nonsense relay
 compare 2 --rounds 0 relay
 compare 2 --beside nonsense relay
+compare 2 --servers ringrelayd-udp login
 compare 1 --servers nonsense relay
+compare 1 --servers ringrelayd,ringrelayd-udp relay
 compare 1 --server-cpu 9999 relay
 compare 1 --derpload "$dir/nonsense" --servers ringrelayd relay
 printf 'ok: sentences\n'
@@ -77,6 +79,12 @@ jq -e '[.rounds[].ringrelayd | .beside.verified > 0 and .load.samples > 0] == [t
     >/dev/null || die "the load beside is missing"
 compare 1 --servers ringrelayd --rounds 1 "${short[@]}" --size 1
 printf 'ok: a load beside, a load that fails\n'
+
+# The other kind of server.
+compare 0 --servers ringrelayd-udp --rounds 1 --json relay --seconds 0.3 --warmup 0.1 --segments 1
+jq -e '.command[0] == "udpload" and (.rounds[0]["ringrelayd-udp"].load | .tool == "udpload" and .verified > 0 and
+    .segments == 1)' "$dir/out" >/dev/null || die "the JSON of a UDP relay is not as described"
+printf 'ok: a UDP relay\n'
 
 # Whoever is told to end ends what it has started.
 "$root/perf/compare" --no-build --build "$build" --servers floor --rounds 1 --out "$dir/perf" relay --seconds 60 \

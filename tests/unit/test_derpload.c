@@ -7,9 +7,8 @@
 #include <cmocka.h>
 
 #include "core/sys.h"
-#include "perf/derpload/contents.h"
-#include "perf/derpload/flow.h"
-#include "perf/derpload/histogram.h"
+#include "perf/derpload/send_frame.h"
+#include "perf/load/histogram.h"
 #include "perf/derpload/options.h"
 #include "perf/derpload/plan.h"
 
@@ -81,7 +80,7 @@ static void test_the_ends_of_a_histogram(void **state) {
 static void make(struct contents *c, uint32_t size) {
     struct rng rng;
     rng_init_seeded(&rng, size);
-    assert_true(contents_init(c, size, &rng));
+    assert_true(send_frames_init(c, size, &rng));
 }
 
 static const struct node_key somebody = {{1, 2, 3}};
@@ -95,7 +94,8 @@ static void test_frames_are_packets_that_pass(void **state) {
         struct derp_send send;
         make(&c, sizes[s]);
         for (uint64_t i = 0; i < 200; i++) {
-            uint8_t *frame = contents_frame(&c, &somebody, (uint32_t)(i % 7), i, 5 * i);
+            struct flow f = {.id = (uint32_t)(i % 7), .sent = i, .to_key = somebody};
+            uint8_t *frame = send_frame(&c, &f, 5 * i);
             assert_int_equal(frame[0], DERP_SEND_PACKET);
             assert_int_equal(load_be32(frame + 1), KEY_SIZE + sizes[s]);
             assert_true(derp_read_send(frame + DERP_HEADER_SIZE, load_be32(frame + 1), &send));
@@ -119,7 +119,7 @@ static void test_a_wrong_bit_is_noticed(void **state) {
         make(&c, sizes[s]);
         uint8_t *data = malloc(sizes[s]);
         assert_non_null(data);
-        memcpy(data, contents_frame(&c, &somebody, 3, 12345, 678) + DERP_SEND_HEAD_SIZE, sizes[s]);
+        memcpy(data, contents_frame(&c, 3, 12345, 678) + DERP_SEND_HEAD_SIZE, sizes[s]);
         for (uint32_t bit = 0; bit < 8 * sizes[s]; bit++) {
             data[bit / 8] ^= (uint8_t)(1u << bit % 8);
             assert_int_not_equal(contents_check(&c, data, sizes[s], &stamp), CONTENTS_GOOD);
@@ -139,11 +139,11 @@ static void test_a_neighbours_body_is_noticed(void **state) {
     uint8_t data[1400];
     make(&c, sizeof(data));
     for (uint64_t next = 1; next <= 8; next++) {
-        memcpy(data, contents_frame(&c, &somebody, 2, 100 + next, 9) + DERP_SEND_HEAD_SIZE, sizeof(data));
-        memcpy(data, contents_frame(&c, &somebody, 2, 100, 9) + DERP_SEND_HEAD_SIZE, sizeof(stamp));
+        memcpy(data, contents_frame(&c, 2, 100 + next, 9) + DERP_SEND_HEAD_SIZE, sizeof(data));
+        memcpy(data, contents_frame(&c, 2, 100, 9) + DERP_SEND_HEAD_SIZE, sizeof(stamp));
         assert_int_equal(contents_check(&c, data, sizeof(data), &stamp), CONTENTS_WRONG_BODY);
-        memcpy(data, contents_frame(&c, &somebody, 2 + (uint32_t)next, 100, 9) + DERP_SEND_HEAD_SIZE, sizeof(data));
-        memcpy(data, contents_frame(&c, &somebody, 2, 100, 9) + DERP_SEND_HEAD_SIZE, sizeof(stamp));
+        memcpy(data, contents_frame(&c, 2 + (uint32_t)next, 100, 9) + DERP_SEND_HEAD_SIZE, sizeof(data));
+        memcpy(data, contents_frame(&c, 2, 100, 9) + DERP_SEND_HEAD_SIZE, sizeof(stamp));
         assert_int_equal(contents_check(&c, data, sizeof(data), &stamp), CONTENTS_WRONG_BODY);
     }
     contents_fini(&c);
@@ -155,7 +155,7 @@ static void test_other_packets_do_not_pass(void **state) {
     struct contents_stamp stamp;
     make(&c, 100);
     make(&other, 101);
-    const uint8_t *data = contents_frame(&c, &somebody, 1, 1, 1) + DERP_SEND_HEAD_SIZE;
+    const uint8_t *data = contents_frame(&c, 1, 1, 1) + DERP_SEND_HEAD_SIZE;
     assert_int_equal(contents_check(&c, data, 99, &stamp), CONTENTS_WRONG_SIZE);
     assert_int_equal(contents_check(&c, data, 0, &stamp), CONTENTS_WRONG_SIZE);
     assert_int_equal(contents_check(&other, data, 101, &stamp), CONTENTS_WRONG_STAMP);
@@ -359,10 +359,10 @@ static void test_command_lines(void **state) {
     assert_int_equal(o.size, 1400);
     assert_int_equal(o.window, 32);
     assert_int_equal(o.records_per_write, 8);
-    assert_int_equal(o.mode, MODE_WINDOW);
+    assert_int_equal(o.mode, COURSE_WINDOW);
     assert_int_equal(o.cpu, -1);
     assert_true(parse(&o, COMMAND_RELAY, "--rate=5000 https://x --cpu 0 --server-pid 7 --write-size 6000 --json", why));
-    assert_int_equal(o.mode, MODE_RATE);
+    assert_int_equal(o.mode, COURSE_RATE);
     assert_int_equal(o.rate, 5000);
     assert_int_equal(o.cpu, 0);
     assert_int_equal(o.server_pid, 7);

@@ -8,12 +8,17 @@ import (
 	"strings"
 )
 
-// Varz reads /debug/varz: "name{labels}" to value. Comment lines are left out.
+// Varz reads /debug/varz.
 func (s *Server) Varz() (map[string]float64, error) {
 	text, err := s.VarzText()
 	if err != nil {
 		return nil, err
 	}
+	return ParseVarz(text)
+}
+
+// ParseVarz reads metrics: "name{labels}" to value. Comment lines are left out.
+func ParseVarz(text string) (map[string]float64, error) {
 	values := make(map[string]float64)
 	sc := bufio.NewScanner(strings.NewReader(text))
 	for sc.Scan() {

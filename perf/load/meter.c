@@ -1,4 +1,4 @@
-#include "perf/derpload/meter.h"
+#include "perf/load/meter.h"
 
 #include <stdio.h>
 #include <stdlib.h>

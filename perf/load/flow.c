@@ -1,4 +1,4 @@
-#include "perf/derpload/flow.h"
+#include "perf/load/flow.h"
 
 void flow_init(struct flow *f, uint32_t id, uint32_t from, uint32_t to) {
     *f = (struct flow){.id = id, .from = from, .to = to, .range_begin = UINT64_MAX, .range_end = UINT64_MAX};

@@ -1,4 +1,4 @@
-#include "perf/derpload/place.h"
+#include "perf/load/place.h"
 
 #include <errno.h>
 #include <sched.h>

@@ -4,11 +4,11 @@
  */
 #pragma once
 
-#include "perf/derpload/meter.h"
-#include "perf/derpload/options.h"
+#include "perf/load/meter.h"
 
 struct progress {
     bool is_on;
+    const char *tool;  // that writes: "derpload"
     const char *what;  // is counted: "packets"
     const struct meter *meter;
     uint64_t next_ns;
@@ -17,7 +17,8 @@ struct progress {
     struct meter_reading reading;
 };
 
-void progress_begin(struct progress *p, const struct options *o, const struct meter *meter, uint64_t now_ns);
+void progress_begin(struct progress *p, bool is_wanted, const char *tool, const char *what, const struct meter *meter,
+                    uint64_t now_ns);
 
 /* `count` of what is counted so far. */
 void progress_step(struct progress *p, uint64_t now_ns, uint64_t count);

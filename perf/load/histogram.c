@@ -1,4 +1,4 @@
-#include "perf/derpload/histogram.h"
+#include "perf/load/histogram.h"
 
 #include "core/check.h"
 
