@@ -144,6 +144,8 @@ static void rules_threads(struct rules *rules, uint32_t hostile) {
         rules->error = seccomp_rule_add(rules->filter, SCMP_ACT_ALLOW, SCMP_SYS(setpriority), 2,
                                         equals(0, PRIO_PROCESS), equals(1, 0));
     }
+    allow_if(rules, SCMP_SYS(sched_getattr), equals(0, 0));  // slices: likewise
+    allow_if(rules, SCMP_SYS(sched_setattr), equals(0, 0));
     allow_if(rules, SCMP_SYS(prctl), equals(0, PR_SET_NAME));
     allow_if(rules, SCMP_SYS(prctl), equals(0, PR_SET_TIMERSLACK));
     allow_if(rules, SCMP_SYS(tgkill), equals(0, (uint32_t)getpid()));  // abort

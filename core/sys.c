@@ -23,6 +23,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -254,6 +255,26 @@ void sys_thread_describe(const char *name, int nice_value) {
     if (nice_value != 0) (void)setpriority(PRIO_PROCESS, 0, nice_value);
     // Sleeps are short and meant (core/pacer.h); the kernel's own slack is half of one. why ignored: it is a wish
     (void)prctl(PR_SET_TIMERSLACK, 1000, 0, 0, 0);
+}
+
+/* The kernel's struct sched_attr, in its first size; glibc has it since 2.41. */
+struct thread_policy {
+    uint32_t size;
+    uint32_t policy;
+    uint64_t flags;
+    int32_t nice_value;
+    uint32_t priority;
+    uint64_t runtime_ns;  // policies with fair shares: the slice
+    uint64_t deadline_ns;
+    uint64_t period_ns;
+};
+
+void sys_thread_set_slice(uint64_t slice_ns) {
+    struct thread_policy policy = {0};
+    if (syscall(SYS_sched_getattr, 0, &policy, sizeof(policy), 0) != 0) return;
+    if (policy.policy != SCHED_OTHER && policy.policy != SCHED_BATCH) return;  // the operator knows better
+    policy.runtime_ns = slice_ns;
+    (void)syscall(SYS_sched_setattr, 0, &policy, 0);  // why ignored: it is a wish
 }
 
 /* ---- sockets ---- */

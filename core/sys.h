@@ -79,6 +79,11 @@ void sys_process_usage(struct sys_process_usage *ret);
 /* Names the calling thread (at most 15 characters) and sets its nice value (0: unchanged). */
 void sys_thread_describe(const char *name, int nice_value);
 
+/* The calling thread asks for slices of this length (the kernel takes 0.1 to 100 ms): its share of the processor stays
+ * what it was, but when it wakes it runs at once before threads with longer ones, instead of when the slice of one of
+ * them ends, which may take until the next tick but one. A wish: kernels before 6.12 do nothing about it. */
+void sys_thread_set_slice(uint64_t slice_ns);
+
 /* Options of a DERP listener. They are set on the listening socket; accepted sockets inherit all of them, so that an
  * accept costs no further system call. Times in seconds or ms as named; docs/derp.md, "Timeouts and socket options". */
 struct tcp_options {

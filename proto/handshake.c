@@ -149,6 +149,37 @@ void handshake_hook(WOLFSSL_CTX *ctx) {
     wolfSSL_CTX_SetHKDFExpandLabelCb(ctx, on_label);
 }
 
+/* ---- the server's signature ---- */
+
+static int sign(const byte *digest, word32 digest_size, byte *out, word32 *out_size) {
+    size_t size = *out_size;
+    if (!current || !tls_signer_sign(current->identity->signer, digest, digest_size, out, &size)) {
+        if (current) fail(current, HANDSHAKE_FAILURE_NO_MEMORY);  // it has signed with this key when it was made
+        return MEMORY_E;
+    }
+    *out_size = (word32)size;
+    return 0;
+}
+
+static int on_ecdsa(unused_arg WOLFSSL *ssl, const byte *digest, word32 digest_size, byte *out, word32 *out_size,
+                    unused_arg const byte *key, unused_arg word32 key_size, unused_arg void *context) {
+    return sign(digest, digest_size, out, out_size);
+}
+
+static int on_rsa_pss(unused_arg WOLFSSL *ssl, const byte *digest, word32 digest_size, byte *out, word32 *out_size,
+                      unused_arg int hash, unused_arg int mask, unused_arg const byte *key, unused_arg word32 key_size,
+                      unused_arg void *context) {
+    return sign(digest, digest_size, out, out_size);
+}
+
+void handshake_hook_signer(WOLFSSL_CTX *ctx, const struct tls_signer *signer) {
+    if (tls_signer_is_rsa(signer)) {
+        wolfSSL_CTX_SetRsaPssSignCb(ctx, on_rsa_pss);
+    } else {
+        wolfSSL_CTX_SetEccSignCb(ctx, on_ecdsa);
+    }
+}
+
 /* ---- the server's rules ---- */
 
 /* Called for each ClientHello, with or without a name in it. */

@@ -104,6 +104,8 @@ static bool use_identity(struct tls_identity *identity, const struct chain *c, c
                WOLFSSL_SUCCESS) {
         snprintf(why, TLS_WHY_MAX, "the private key cannot be read: PEM without a password, PKCS#8, SEC 1 or PKCS#1");
     } else {
+        identity->signer = tls_signer_new(o->key_pem, o->key_pem_size);
+        if (identity->signer) handshake_hook_signer(ctx, identity->signer);
         if (!identity->facts.is_ip) {
             wolfSSL_CTX_set_servername_callback(ctx, handshake_on_name);
             wolfSSL_CTX_set_servername_arg(ctx, identity);
@@ -159,10 +161,11 @@ struct tls_identity *tls_identity_take(struct tls_identity *identity) {
     return identity;
 }
 
-/* The key is wiped by wolfSSL, whose buffers of private keys are zeroed when freed. */
+/* The key is wiped by wolfSSL, whose buffers of private keys are zeroed when freed, and by the signer. */
 void tls_identity_give(struct tls_identity *identity) {
     if (!identity || !tls_ref_drop(&identity->references)) return;
     wolfSSL_CTX_free(identity->ctx);
+    tls_signer_free(identity->signer);
     free(identity);
 }
 

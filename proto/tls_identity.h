@@ -64,7 +64,7 @@ struct tls_identity_facts {
     uint8_t pin[CERT_PIN_SIZE];          // of the leaf
     uint8_t certificate_count;           // with the meta certificate
     bool is_ip;                          // the hostname is an IP address
-    bool is_rsa;                         // handshakes are eight times as expensive as with ECDSA
+    bool is_rsa;                         // handshakes are several times as expensive as with ECDSA
 };
 
 /* handshake_init() has succeeded before. NULL with a sentence in `why` (TLS_WHY_MAX bytes). The caller holds one

@@ -11,9 +11,11 @@
 #include <wolfssl/wolfcrypt/error-crypt.h>
 
 #include "proto/handshake.h"
+#include "proto/tls_signer.h"
 
 struct tls_identity {
     WOLFSSL_CTX *ctx;
+    struct tls_signer *signer;  // NULL: wolfSSL signs
     unsigned references;
     struct tls_identity_facts facts;
     struct tls_suites suites;
@@ -81,6 +83,7 @@ bool tls_ref_drop(unsigned *references);
 
 /* Callbacks of handshake.c that contexts carry. */
 void handshake_hook(WOLFSSL_CTX *ctx);
+void handshake_hook_signer(WOLFSSL_CTX *ctx, const struct tls_signer *signer);
 int handshake_on_name(WOLFSSL *ssl, int *alert, void *identity);
 int handshake_on_certificate(int is_verified, WOLFSSL_X509_STORE_CTX *store);
 

@@ -12,7 +12,8 @@
  *
  * Everything here is unauthenticated and bounded: sessions in number (the oldest unfinished one goes for a new one),
  * each phase in time, each buffer in size, large logins in number. The thread runs at a lower priority than workers,
- * so that a storm of logins cannot slow live packets. It reads single-shot, so that nothing is in flight at the
+ * and those ask for the shortest slices (sys_thread_set_slice), so that they run at once while it shakes hands: a storm
+ * of logins cannot slow live packets. It reads single-shot, so that nothing is in flight at the
  * hand-over.
  *
  * Threads: one; front_init runs on the boot thread before. Memory: one arena of front_footprint bytes; JSON parsing

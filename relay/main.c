@@ -28,6 +28,9 @@
 
 enum { FRONT_NICE = 10, STUN_NICE = 5 };  // relay/front.h, relay/stun_server.h
 
+/* Who shares a processor with the front has not to wait for the end of its slice. The least that the kernel takes. */
+#define PROMPT_SLICE_NS (100 * NS_PER_US)
+
 enum { EXIT_CANNOT_RUN = 1, EXIT_USAGE = 2 };
 
 /* ---- one thread ---- */
@@ -35,6 +38,7 @@ enum { EXIT_CANNOT_RUN = 1, EXIT_USAGE = 2 };
 struct thread {
     struct relay_part part;
     int nice_value;
+    bool is_prompt;  // somebody waits for it: packets, measurements
     pthread_barrier_t *all_enabled;
     pthread_t id;
 };
@@ -65,6 +69,7 @@ static void *thread_main(void *arg) {
     const struct relay_part *part = &t->part;
     struct pacer pacer = {0};
     sys_thread_describe(part->name, t->nice_value);
+    if (t->is_prompt) sys_thread_set_slice(PROMPT_SLICE_NS);
     log_use_lane(part->log_lane);
     CHECK(ring_enable(part->ring) == 0);
     pthread_barrier_wait(t->all_enabled);  // a ring can be woken from here on
@@ -95,8 +100,10 @@ static void threads_start(struct threads *threads, struct relay *relay) {
     CHECK(pthread_barrier_init(&threads->all_enabled, NULL, threads->count + 1) == 0);
     for (uint32_t i = 0; i < threads->count; i++) {
         struct thread *t = &threads->all[i];
-        *t = (struct thread){
-            .part = relay_part_at(relay, i), .nice_value = nice_of(i), .all_enabled = &threads->all_enabled};
+        *t = (struct thread){.part = relay_part_at(relay, i),
+                             .nice_value = nice_of(i),
+                             .is_prompt = i == THREAD_STUN || i >= THREAD_WORKERS,
+                             .all_enabled = &threads->all_enabled};
         CHECK(pthread_create(&t->id, NULL, thread_main, t) == 0);
     }
     CHECK(ring_enable(relay->main_ring) == 0);

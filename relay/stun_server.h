@@ -5,7 +5,7 @@
  * pass). And anybody may send anything to this port: as a part of front or worker, a flood would take the time of
  * people who are logged in. Here a flood takes the share of one thread, at nice 5: while there is nothing to do it
  * gets the processor at once, as any thread that mostly sleeps; when it always has something to do, a worker on the
- * same processor gets three quarters.
+ * same processor gets three quarters. It asks for the shortest slices, as a worker does.
  *
  * One pass handles at most LIMIT_STUN_EVENTS events, and answers are sent straight from a fixed number of objects
  * (LIMIT_STUN_ANSWERS). When all of them wait for the kernel, requests are dropped and counted, not queued: a late

@@ -89,7 +89,10 @@ static bool reads_a_file(void) {
 
 static void *thread_body(void *arg) {
     (void)arg;
-    return setpriority(PRIO_PROCESS, 0, 10) == 0 ? thread_body : NULL;
+    uint32_t policy[12] = {0};  // struct sched_attr
+    bool has_policy = syscall(SYS_sched_getattr, 0, policy, sizeof(policy), 0) == 0;
+    bool is_set = has_policy && syscall(SYS_sched_setattr, 0, policy, 0) == 0;
+    return setpriority(PRIO_PROCESS, 0, 10) == 0 && is_set ? thread_body : NULL;
 }
 
 static bool makes_threads(void) {
@@ -216,6 +219,8 @@ static bool cannot_change_user(void) { return is_refused(setresuid(1, 1, 1)) && 
 
 static bool cannot_change_itself(void) {
     struct rlimit limit = {.rlim_cur = 10, .rlim_max = 10};
+    uint32_t policy[12] = {48};
+    if (!is_refused(syscall(SYS_sched_setattr, getppid(), policy, 0))) return false;
     return is_refused(prctl(PR_SET_DUMPABLE, 1)) && is_refused(setrlimit(RLIMIT_NOFILE, &limit)) &&
            is_refused(setpriority(PRIO_PROCESS, (id_t)getppid(), 19));
 }

@@ -628,6 +628,41 @@ static void test_thread_describe_is_for_one_thread(void **state) {
     assert_int_equal(getpriority(PRIO_PROCESS, 0), own_nice);
 }
 
+/* As the kernel's struct sched_attr has them; runtime_ns is 0 where it does not know slices. */
+struct policy {
+    uint32_t size, policy;
+    uint64_t flags;
+    int32_t nice_value;
+    uint32_t priority;
+    uint64_t runtime_ns, deadline_ns, period_ns;
+};
+
+static struct policy own_policy(void) {
+    struct policy policy = {0};
+    assert_int_equal(syscall(SYS_sched_getattr, 0, &policy, sizeof(policy), 0), 0);
+    return policy;
+}
+
+static void *slice(void *ret) {
+    sys_thread_describe("brief", 5);
+    sys_thread_set_slice(300 * NS_PER_US);
+    *(struct policy *)ret = own_policy();
+    return NULL;
+}
+
+static void test_thread_slice_is_for_one_thread(void **state) {
+    (void)state;
+    struct policy before = own_policy(), theirs;
+    if (before.policy != 0 || before.nice_value > 5) skip();
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, slice, &theirs), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(theirs.policy, before.policy);
+    assert_int_equal(theirs.nice_value, 5);
+    if (before.runtime_ns > 0) assert_int_equal(theirs.runtime_ns, 300 * NS_PER_US);
+    assert_int_equal(own_policy().runtime_ns, before.runtime_ns);
+}
+
 static void test_process_usage(void **state) {
     (void)state;
     struct sys_process_usage first, second;
@@ -707,6 +742,7 @@ int main(void) {
         cmocka_unit_test(test_fd_count),
         cmocka_unit_test(test_clocks_and_cpus),
         cmocka_unit_test(test_thread_describe_is_for_one_thread),
+        cmocka_unit_test(test_thread_slice_is_for_one_thread),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
