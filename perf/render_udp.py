@@ -19,7 +19,10 @@ METHOD = """
   socket.
 - **Single datagrams on loopback are Go's worst case.** With UDP_GRO it reads two messages by one system call, and
   loopback puts nothing together; a network card would, and the runs are close to Go's best case. Read both.
-- **Loopback** delivers a packet to the receiving client in the server's time, for both servers alike.
+- **Loopback** delivers a packet to the receiving client in the server's time, for both servers alike. In window mode the
+  load rests up to 0.1 ms at a time, so that no server pays for waking it packet by packet.
+- **Memory** is that of 100,000 bound endpoints, in a ringrelayd with room for 131,072: its table has a size, and fewer
+  endpoints in it touch more memory each.
 """
 
 # label, what it is, the least ratio Go / ringrelayd

@@ -5,7 +5,7 @@
 #include "core/check.h"
 #include "relay/vni_endpoint.h"
 
-enum { SLOT_BITS_MIN = 4, SLOT_BITS_MAX = VNI_BITS - 4 };
+enum { FREE_SLOTS_MIN = 512, SLOT_BITS_MIN = 4, SLOT_BITS_MAX = VNI_BITS - 4 };
 
 _Static_assert(VNI_ENDPOINTS_MAX == 1 << SLOT_BITS_MAX, "four bits of a VNI are left");
 
@@ -30,7 +30,7 @@ static void fill_in(struct vni_options *options) {
 void vni_init(struct vni_table *table, struct arena *arena, const struct vni_options *options, struct rng *rng,
               uint64_t now_ns) {
     uint32_t slots = slots_for(options->endpoints_max);
-    *table = (struct vni_table){.options = *options, .rng = rng, .slot_mask = slots - 1, .free_count = slots};
+    *table = (struct vni_table){.options = *options, .rng = rng, .slot_mask = slots - 1};
     fill_in(&table->options);
     table->slot_bits = (uint32_t)__builtin_ctz(slots);
     rng_bytes(rng, table->challenge_secret, sizeof(table->challenge_secret));
@@ -40,7 +40,6 @@ void vni_init(struct vni_table *table, struct arena *arena, const struct vni_opt
     table->slots = arena_take(arena, (size_t)slots * sizeof(*table->slots));
     table->buckets = arena_take(arena, (size_t)slots * sizeof(*table->buckets));
     table->free_slots = arena_take(arena, (size_t)slots * sizeof(*table->free_slots));
-    for (uint32_t i = 0; i < slots; i++) table->free_slots[i] = i;
 }
 
 void vni_set_ready(struct vni_table *table, bool is_ready) { table->is_ready = is_ready; }
@@ -85,8 +84,18 @@ static uint32_t next_vni(struct vni_table *table, uint32_t slot) {
     return vni;
 }
 
+/* As many to draw from as make a VNI hard to guess and keep endpoints close together: a slot that was never used costs
+ * no memory yet. */
+static void open_slots(struct vni_table *table) {
+    uint32_t wanted = max_of((uint32_t)FREE_SLOTS_MIN, table->used_count / 4);
+    while (table->free_count < wanted && table->opened_count <= table->slot_mask) {
+        table->free_slots[table->free_count++] = table->opened_count++;
+    }
+}
+
 /* There is one: the caller has counted. */
 static uint32_t take_free_slot(struct vni_table *table) {
+    open_slots(table);
     CHECK(table->free_count > 0);
     uint32_t at = (uint32_t)rng_below(table->rng, table->free_count);
     uint32_t slot = table->free_slots[at];

@@ -9,8 +9,8 @@
  *         +-----------------> gone <----------------+
  *
  * Slots: there is an array of them, a power of two. The low bits of a VNI are the number of its slot, so a packet finds
- * its endpoint without any index: one cache line for VNI and both addresses. Which free slot comes next is drawn, the
- * high bits go through all their values in an order of the slot's own that depends on a secret, and so a VNI is hard to
+ * its endpoint without any index: one cache line for VNI and both addresses. Which free slot comes next is drawn, from
+ * at least 512 and a quarter more than are in use (slots that were never used cost no memory), the high bits go through all their values in an order of the slot's own that depends on a secret, and so a VNI is hard to
  * guess and comes back after at least 16 other lives of its slot. `life` is the Lamport id and the VNI in one word: it
  * names one endpoint for ever, and is what everybody compares who has come by a slot without a lock.
  *
@@ -115,7 +115,8 @@ struct vni_table {
     cache_aligned struct wheel wheel;
     struct rng *rng;
     uint32_t *buckets;     // pairs, hashed: slot + 1, or 0
-    uint32_t *free_slots;  // in no order
+    uint32_t *free_slots;  // of those that were opened; in no order
+    uint32_t opened_count;  // slots that may have been used
     uint32_t free_count;
     uint32_t used_count;
     uint64_t lamport;  // the last one given

@@ -127,6 +127,25 @@ says err "has no address of that --family"
 stop
 printf 'ok: every command\n'
 
+# ---- a token, by HTTPS ----
+
+if [ -z "${RINGRELAY_UDPRELAY:-}" ]; then
+    relay_port=$(free_port)
+    (umask 077 && head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$dir/token")
+    start -certmode manual -certdir "$dir/certs" -hostname 127.0.0.1 -relay-port "$relay_port" \
+        -relay-static-endpoints "127.0.0.1:$relay_port" -relay-no-discovery -relay-rate 0 -relay-token-file "$dir/token"
+    allocate=https://$address
+    relay --trust "pin:$dir/certs/127.0.0.1.crt" --token-file "$dir/token"
+    run bind --allocate "$allocate" --trust any --token-file "$dir/token" --count 50 --json
+    judge '.binds == 50 and .failed == 0'
+    expect 1 "$load" relay --allocate "$allocate" --trust any
+    says err "no endpoint: status 401"
+    expect 1 "$load" relay --allocate "$allocate" --token-file "$dir/token"
+    says err "certificate is not the one we trust"
+    stop
+    printf 'ok: a token, by HTTPS\n'
+fi
+
 # ---- a relay that ends in the middle ----
 
 start_relay
