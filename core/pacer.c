@@ -41,7 +41,7 @@ static void judge(struct pacer *pacer, uint64_t now_ns) {
     uint64_t busy = permille(&pacer->now);
     switch ((enum pacer_state)pacer->state) {
         case PACER_OFF:
-            if (busy >= PACER_BUSY_PERMILLE && now_ns >= pacer->again_ns) begin_trial(pacer, PACER_TRIAL_ON);
+            if (busy >= pacer->busy_permille && now_ns >= pacer->again_ns) begin_trial(pacer, PACER_TRIAL_ON);
             break;
         case PACER_ON:
             if (busy < PACER_IDLE_PERMILLE) enter(pacer, PACER_OFF);

@@ -27,9 +27,11 @@
 
 enum {
     PACER_REST_NS = 100 * 1000,  // from the begin of one pass to the begin of the next, at least
+    PACER_REST_UDP_NS = 200 * 1000,  // of datagrams: those of one pass for one destination leave as one run
     PACER_SPAN_NS = 5 * 1000 * 1000,
     PACER_LOOKS = 3,  // spans that are added up to one figure
     PACER_BUSY_PERMILLE = 700,  // of a processor: from here on resting is tried
+    PACER_BUSY_UDP_PERMILLE = 500,
     PACER_IDLE_PERMILLE = 350,  // below it there is nothing to rest from
     PACER_RECHECK_NS = 500 * 1000 * 1000,
     PACER_PAUSE_MIN_NS = 100 * 1000 * 1000,  // after a trial that failed
@@ -45,8 +47,9 @@ struct pacer_figure {
     uint64_t units;
 };
 
-/* All zero: off, and nothing is known. */
+/* All zero but busy_permille: off, and nothing is known. */
 struct pacer {
+    uint16_t busy_permille;  // frozen: from here on resting is tried
     uint8_t state;  // enum pacer_state
     bool is_settling;  // the first span of a state: what it brings belongs to the state before
     uint8_t looks;  // spans in `now`
@@ -65,7 +68,7 @@ static inline bool pacer_is_due(const struct pacer *pacer, uint64_t now_ns) {
 /* A look: `cpu_ns` and `units` are totals of the thread that only grow. */
 void pacer_look(struct pacer *pacer, uint64_t now_ns, uint64_t cpu_ns, uint64_t units);
 
-/* Whether passes are to be PACER_REST_NS apart now. */
+/* Whether passes are to be apart now. */
 static inline bool pacer_rests(const struct pacer *pacer) {
     return pacer->state == PACER_TRIAL_ON || pacer->state == PACER_ON;
 }

@@ -56,9 +56,9 @@ static void take_stock(const struct relay_part *part, struct pacer *pacer, uint6
     pacer_look(pacer, now_ns, cpu_ns, part->packets ? stat_get(part->packets) : 0);
 }
 
-/* Until PACER_REST_NS after the begin of the pass. */
+/* Until rest_ns after the begin of the pass. */
 static void rest(const struct relay_part *part, uint64_t begun_ns) {
-    uint64_t until_ns = begun_ns + PACER_REST_NS, now_ns = sys_clock_ns();
+    uint64_t until_ns = begun_ns + part->rest_ns, now_ns = sys_clock_ns();
     if (now_ns >= until_ns) return;
     stat_add(part->rests, 1);
     ring_rest(part->ring, until_ns - now_ns);
@@ -67,7 +67,7 @@ static void rest(const struct relay_part *part, uint64_t begun_ns) {
 static void *thread_main(void *arg) {
     struct thread *t = arg;
     const struct relay_part *part = &t->part;
-    struct pacer pacer = {0};
+    struct pacer pacer = {.busy_permille = part->rest_busy_permille};
     sys_thread_describe(part->name, t->nice_value);
     if (t->is_prompt) sys_thread_set_slice(PROMPT_SLICE_NS);
     log_use_lane(part->log_lane);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "core/check.h"
+#include "core/pacer.h"
 #include "relay/conn.h"
 
 enum {
@@ -500,7 +501,12 @@ static struct relay_part udp_part(struct relay *relay, uint32_t thread_idx) {
     struct udp *u = relay->udp_workers[idx];
     char name[16];
     snprintf(name, sizeof(name), "udp-%u", idx);
-    return part_of(relay, thread_idx, name, u, step_udp, sleep_udp, &u->is_stopped);
+    struct relay_part part = part_of(relay, thread_idx, name, u, step_udp, sleep_udp, &u->is_stopped);
+    if (relay->options.is_paced) part.packets = &u->metrics->udp_received;
+    part.rest_ns = PACER_REST_UDP_NS;
+    part.rest_busy_permille = PACER_BUSY_UDP_PERMILLE;
+    part.rests = &u->metrics->rests;
+    return part;
 }
 
 struct relay_part relay_part_at(struct relay *relay, uint32_t thread_idx) {
@@ -522,6 +528,8 @@ struct relay_part relay_part_at(struct relay *relay, uint32_t thread_idx) {
     snprintf(name, sizeof(name), "worker-%u", w->idx);
     struct relay_part part = part_of(relay, thread_idx, name, w, step_worker, sleep_worker, &w->is_stopped);
     if (relay->options.is_paced) part.packets = &w->metrics->packets_received;
+    part.rest_ns = PACER_REST_NS;
+    part.rest_busy_permille = PACER_BUSY_PERMILLE;
     part.rests = &w->metrics->rests;
     return part;
 }

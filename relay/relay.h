@@ -132,6 +132,8 @@ struct relay_part {
     struct stat_counter *busy_ns;  // whoever runs the part sets the thread's processor time, now and then
     const struct stat_counter *packets;  // a worker that may rest: what it has received; else NULL (core/pacer.h)
     struct stat_counter *rests;
+    uint32_t rest_ns;  // how far apart its passes are then
+    uint16_t rest_busy_permille;  // from which business on
 };
 
 /* ---- the house ---- */

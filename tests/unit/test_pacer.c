@@ -34,7 +34,7 @@ static void run_for(struct run *r, const struct model *m, uint64_t duration_ns) 
 }
 
 static struct run begun(void) {
-    struct run r = {.now_ns = 1000 * NS_PER_S};
+    struct run r = {.pacer.busy_permille = PACER_BUSY_PERMILLE, .now_ns = 1000 * NS_PER_S};
     pacer_look(&r.pacer, r.now_ns, 0, 0);
     return r;
 }
