@@ -42,6 +42,8 @@ enum {
     LIMIT_READ_HEAVY = 8 * 1024,  // received in one pass: above it a connection is one of those who send much
     LIMIT_NOTSENT_LOWAT = 128 * 1024,  // bytes the kernel may hoard unsent per socket
     LIMIT_CONNECTIONS_PER_KEY = 256,  // a client has one, a roaming one a few for a minute; clones share
+    LIMIT_MESH_WRITE_TIMEOUT_S = 30,  // derper's: those who watch over the internet may need it for the first news
+    LIMIT_WATCHERS = 64,  // per worker: a region has a few servers and a few that monitor it
     LIMIT_NOT_HERE_BURST = 3,  // PeerGone(NotHere) per sender: bucket 3, one more each second
 
     /* ---- rings ---- */

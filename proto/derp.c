@@ -244,13 +244,11 @@ void derp_write_peer_gone(struct writer *w, const struct node_key *key, enum der
 
 void derp_write_peer_present(struct writer *w, const struct derp_peer_present *peer) {
     CHECK(peer->app_name_size <= DERP_APP_NAME_SIZE_MAX);
-    size_t tail = peer->app_name_size ? 1u + peer->app_name_size : 0;
-    struct writer payload = begin_frame(w, DERP_PEER_PRESENT, DERP_PEER_PRESENT_LENGTH + tail);
+    struct writer payload = begin_frame(w, DERP_PEER_PRESENT, DERP_PEER_PRESENT_LENGTH + peer->app_name_size);
     write_key(&payload, peer->key);
     writer_copy(&payload, peer->ip, sizeof(peer->ip));
     writer_be16(&payload, peer->port);
     writer_u8(&payload, peer->flags);
-    if (tail == 0) return;
     writer_u8(&payload, peer->app_name_size);
     writer_copy(&payload, peer->app_name, peer->app_name_size);
 }

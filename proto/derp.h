@@ -41,8 +41,8 @@
 #define DERP_RECV_LENGTH_MAX DERP_SEND_LENGTH_MAX                       // key of the source, data
 #define DERP_FORWARD_LENGTH_MAX (2 * KEY_SIZE + DERP_PACKET_SIZE_MAX)   // source, destination, data
 #define DERP_PEER_GONE_LENGTH (KEY_SIZE + 1)                            // key, reason
-#define DERP_PEER_PRESENT_LENGTH (KEY_SIZE + 16 + 2 + 1)                // key, ip, port, flags
-#define DERP_PEER_PRESENT_LENGTH_MAX (DERP_PEER_PRESENT_LENGTH + 1 + DERP_APP_NAME_SIZE_MAX)
+#define DERP_PEER_PRESENT_LENGTH (KEY_SIZE + 16 + 2 + 1 + 1)            // key, ip, port, flags, size of an app name
+#define DERP_PEER_PRESENT_LENGTH_MAX (DERP_PEER_PRESENT_LENGTH + DERP_APP_NAME_SIZE_MAX)
 #define DERP_PING_SIZE 8
 #define DERP_PING_LENGTH_MAX 1000  // what a server accepts; the first 8 bytes are echoed
 #define DERP_RESTARTING_LENGTH 8
@@ -225,7 +225,8 @@ void derp_write_server_key(struct writer *w, const struct node_key *server);
 void derp_write_recv(struct writer *w, const struct node_key *src, const void *data, size_t size);
 void derp_write_keep_alive(struct writer *w);
 void derp_write_peer_gone(struct writer *w, const struct node_key *key, enum derp_gone_reason reason);
-void derp_write_peer_present(struct writer *w, const struct derp_peer_present *peer);  // 51 bytes without an app name
+void derp_write_peer_present(struct writer *w,
+                             const struct derp_peer_present *peer);  // payload of 52 bytes and the app name
 void derp_write_pong(struct writer *w, const uint8_t data[DERP_PING_SIZE]);
 void derp_write_health(struct writer *w, const char *text, size_t size);  // size <= DERP_CLIENT_LENGTH_MAX
 void derp_write_restarting(struct writer *w, uint32_t reconnect_in_ms, uint32_t try_for_ms);

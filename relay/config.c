@@ -14,10 +14,11 @@
 
 enum { HOME_SIZE_MAX = 1024, HOSTNAME_SIZE_MAX = 253 };
 
-enum flag_kind { FLAG_BOOL, FLAG_TEXT, FLAG_NUMBER, FLAG_DURATION, FLAG_FLOAT, FLAG_LATER };
+enum flag_kind { FLAG_BOOL, FLAG_TEXT, FLAG_NUMBER, FLAG_DURATION, FLAG_FLOAT, FLAG_LATER, FLAG_NEVER };
 
 /* `fallback` is the default as text. FLAG_LATER: a derper flag whose function is not built in yet; `harmless` holds
- * further values that mean "off", separated by '|'. */
+ * further values that mean "off", separated by '|'. FLAG_NEVER: likewise, but it will not be; `help` says what to do
+ * instead. */
 struct flag {
     const char *name;
     enum flag_kind kind;
@@ -30,7 +31,13 @@ struct flag {
 
 #define AT(field) offsetof(struct config, field)
 #define LATER(name, fallback, harmless, help) {name, FLAG_LATER, 0, fallback, harmless, help, false}
+#define NEVER(name, fallback, help) {name, FLAG_NEVER, 0, fallback, "", help, false}
 #define LATER_BOOL(name, fallback, harmless, help) {name, FLAG_LATER, 0, fallback, harmless, help, true}
+
+#define SETEC_INSTEAD "the mesh key comes from the file of -mesh-psk-file, which any tool may write"
+
+/* A default that can be told from the same text on the command line, by its address. */
+static const char not_given[] = "";
 
 static const struct flag flags[] = {
     {"dev", FLAG_BOOL, AT(is_dev), "false", NULL,
@@ -148,11 +155,15 @@ static const struct flag flags[] = {
     LATER("acme-eab-key", "", "", "ACME external account binding: HMAC key"),
     LATER("acme-email", "", "", "ACME account contact"),
     LATER_BOOL("acme-ip-certs", "false", "", "ACME certificates for IP addresses"),
-    LATER("mesh-psk-file", "", "", "file with the mesh key"),
+    {"mesh-psk-file", FLAG_TEXT, AT(mesh_psk_path), not_given, NULL,
+     "file with the key that the servers of a region share: 64 hex digits; empty: none. Without the flag: "
+     "/home/derp/keys/derp-mesh.key or $HOME/keys/derp-mesh.key, if there is one; with -dev only "
+     "$TAILSCALE_DERPER_MESH_KEY",
+     false},
     LATER("mesh-with", "", "", "hosts to mesh with"),
-    LATER("secrets-url", "", "", "setec server for secrets"),
-    LATER("secrets-path-prefix", "prod/derp", "", "prefix of secret names"),
-    LATER("secrets-cache-dir", "", "", "cache of secrets"),
+    NEVER("secrets-url", "", "a setec server; " SETEC_INSTEAD),
+    NEVER("secrets-path-prefix", "prod/derp", "prefix of setec's names; " SETEC_INSTEAD),
+    NEVER("secrets-cache-dir", "", "setec's cache; " SETEC_INSTEAD),
     LATER_BOOL("verify-clients", "false", "", "admit only clients that the local tailscaled knows"),
     LATER("verify-client-url", "", "", "ask this URL whether to admit a client"),
     LATER_BOOL("verify-client-url-fail-open", "true", "", "admit when the URL does not answer"),
@@ -278,6 +289,9 @@ static bool asks_for_nothing(const struct flag *flag, const char *value) {
 
 static enum config_result set_later(const struct flag *flag, const char *value, char *why) {
     if (asks_for_nothing(flag, value)) return CONFIG_OK;
+    if (flag->kind == FLAG_NEVER) {
+        return wrong(why, "not supported, and not needed: -%s=%s (%s)", flag->name, value, flag->help);
+    }
     return wrong(why, "not supported yet: -%s=%s (%s); leave it out", flag->name, value, flag->help);
 }
 
@@ -290,11 +304,17 @@ static enum config_result set_flag(struct config *config, const struct flag *fla
         case FLAG_NUMBER: is_fine = parse_number(value, field); break;
         case FLAG_DURATION: is_fine = config_parse_duration(value, field); break;
         case FLAG_FLOAT: is_fine = parse_float(value, field); break;
-        case FLAG_LATER: return set_later(flag, value, why);
+        case FLAG_LATER:
+        case FLAG_NEVER: return set_later(flag, value, why);
     }
     if (is_fine) return CONFIG_OK;
-    static const char *const wanted[] = {
-        "true or false", "", "a number", "a duration such as 15s or 10m", "a number such as 10 or 0.5, or +Inf", ""};
+    static const char *const wanted[] = {"true or false",
+                                         "",
+                                         "a number",
+                                         "a duration such as 15s or 10m",
+                                         "a number such as 10 or 0.5, or +Inf",
+                                         "",
+                                         ""};
     return wrong(why, "invalid value \"%s\" for flag -%s: it takes %s", value, flag->name, wanted[flag->kind]);
 }
 
@@ -557,6 +577,7 @@ enum config_result config_parse(struct config *config, int argc, char **argv, ch
     }
     if (result == CONFIG_OK && idx < argc && strcmp(argv[idx], "--") == 0) idx++;
     if (result == CONFIG_OK && idx < argc) return wrong(why, "unexpected argument: %s", argv[idx]);
+    if (config->mesh_psk_path == not_given) config->mesh_psk_path = NULL;
     if (result == CONFIG_OK) result = derive_ring_features(config, why);
     if (result == CONFIG_OK) result = derive_listen(config, why);
     if (result == CONFIG_OK) result = check(config, why);
@@ -575,7 +596,9 @@ void config_print_usage(void) {
     for (size_t i = 0; i < array_count(flags); i++) {
         const struct flag *flag = &flags[i];
         fprintf(stderr, "  -%s%s\n        %s%s", flag->name, takes_no_value(flag) ? "" : " value", flag->help,
-                flag->kind == FLAG_LATER ? " (not supported yet)" : "");
+                flag->kind == FLAG_LATER   ? " (not supported yet)"
+                : flag->kind == FLAG_NEVER ? " (not supported)"
+                                           : "");
         bool has_default = flag->is_bool ? strcmp(flag->fallback, "true") == 0 : *flag->fallback != 0;
         if (has_default) fprintf(stderr, " (default %s)", flag->fallback);
         fprintf(stderr, "\n");

@@ -39,6 +39,7 @@ struct config {
     const char *bootstrap_names;
     const char *bootstrap_hidden_names;
     const char *disallowed_app_names;
+    const char *mesh_psk_path;  // NULL: not given, which is not the same as ""
     const char *user;         // "": sandbox.h says
     const char *seccomp;
     const char *admin_socket;  // "auto", a path, or "": none

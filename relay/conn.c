@@ -131,6 +131,7 @@ struct conn *conn_adopt(struct worker *w, struct peer *peer, uint16_t parcel_idx
     conn->r.source_hash = worker_source_hash(w, &peer->key);
     conn_set_rate(w, conn);
     peer_join(w, peer, conn);
+    if (conn->v.is_watching) watcher_start(w, conn);
     trace_login(conn->v.conn_id, w->idx, conn->v.fd, conn->v.transport, conn->v.is_websocket, peer->key.bytes);
     stat_add(&w->metrics->connections, 1);
     if (conn->v.transport == TRANSPORT_TLS) stat_add(&w->metrics->tls_active, 1);
@@ -171,19 +172,27 @@ void conn_close(struct worker *w, struct conn *conn, enum close_reason reason) {
     wheel_disarm(&w->wheel, &conn->r.write_timer);
     wheel_disarm(&w->wheel, &conn->r.read_timer);
     sender_holder_fini(&w->senders, &conn->r.senders);
+    watcher_stop(w, conn);
     give_parcel_back(w, conn);
     give_incomplete(w, conn);
     if (may_say_why(conn, reason)) conn_say_goodbye(w, conn);
+    bool is_stalled = reason == CLOSE_WRITE_TIMEOUT || reason == CLOSE_WATCH_BEHIND;
     /* A peer that does not read would keep our unsent bytes in the kernel; a polite one gets a FIN. */
-    ring_close_socket(w->ring, &conn->r.socket, reason == CLOSE_WRITE_TIMEOUT);
+    ring_close_socket(w->ring, &conn->r.socket, is_stalled);
 }
 
 /* The object is ours again: everything goes back, and control hears of it. */
 static void on_closed(struct worker *w, struct conn *conn) {
     struct peer *peer = conn->r.peer;
-    struct mail left = {.kind = MAIL_LEFT, .where = peer->where, .conn_id = conn->v.conn_id, .key = peer->key};
+    struct mail left = {.kind = MAIL_LEFT,
+                        .where = peer->where,
+                        .conn_id = conn->v.conn_id,
+                        .key = peer->key,
+                        .has_watched = conn->r.watcher.has_told};
     conn_make_clean(w, conn);  // it may have found no chunk when it was flushed
     if (!conn->r.ending) peer_leave(w, peer, conn);
+    const struct conn *active = peer_active(peer);
+    if (active) conn_value_present(&active->v, &left.present);
     give_packets(w, conn);
     stat_sub(&w->metrics->connections, 1);
     if (conn->v.transport == TRANSPORT_TLS) stat_sub(&w->metrics->tls_active, 1);

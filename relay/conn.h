@@ -8,10 +8,11 @@
  *      packets queue   reads and writes        nothing any more
  *
  * The way out: one send in flight; everything else waits as plaintext. When the send completes, what waits is sealed
- * into one chunk, in this order: urgent frames (ServerInfo first, NotHere), a pong, a keep-alive, packets of the peer's
- * backlog, if this is the peer's active connection, and farewells: PeerGone for keys that have left, each behind the
- * packets that waited when it was made. Each frame is a TLS record of its own (or several); the plain transport's
- * cipher is memcpy.
+ * into one chunk, in this order: urgent frames (ServerInfo first, NotHere), a pong, a keep-alive, to a mesh peer that
+ * watches who has come and gone (relay/watcher.h: not queued, but read where it lies), packets of the peer's backlog,
+ * if this is the peer's active connection, and farewells: PeerGone for keys that have left, each behind the packets
+ * that waited when it was made. Each frame is a TLS record of its own (or several); the plain transport's cipher is
+ * memcpy.
  *
  * The reading: as much as comes, unless the client may only send so much a second, or takes more than its share of a
  * pass; then a buffer at a time, and not at all while its rate is used up or the worker it sends to is behind. Bytes of
@@ -44,6 +45,7 @@
 #include "relay/rate.h"
 #include "relay/reason.h"
 #include "relay/senders.h"
+#include "relay/watcher.h"
 
 struct peer;
 struct worker;
@@ -93,6 +95,7 @@ struct conn_runtime {
     struct websocket websocket;   // v.is_websocket: the live state of v.websocket_*
     struct packet *raw;           // TLS: a record that has come in part
     struct sender_holder senders;
+    struct watcher watcher;
     struct wheel_timer keepalive_timer;
     struct wheel_timer write_timer;
     struct wheel_timer read_timer;
@@ -189,5 +192,6 @@ void conn_end(struct worker *w, struct conn *conn, enum close_reason reason, uin
 void conn_send_not_here(struct worker *w, struct conn *conn, const struct node_key *key);
 
 /* Sends PeerGone(Disconnected): behind the packets that wait now, so that it never overtakes one of that source. Once,
- * also when it is asked for again before it was sent. Dropped when too many wait. */
+ * also when it is asked for again before it was sent. Dropped when too many wait. A watcher is told by the log of
+ * presence alone: two streams would contradict each other when a key comes back. */
 void conn_send_farewell(struct worker *w, struct conn *conn, const struct node_key *key);

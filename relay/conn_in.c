@@ -50,6 +50,22 @@ static void on_send(struct worker *w, struct conn *conn, const struct derp_frame
     forward_from_client(w, conn, &send, carrier);
 }
 
+/* As on_send, from a mesh peer. */
+static void on_forward(struct worker *w, struct conn *conn, const struct derp_frame_view *frame,
+                       struct packet *carrier) {
+    struct derp_forward forward;
+    if (!derp_read_forward(frame->payload, frame->length, &forward)) {
+        if (carrier) packet_give(&w->packets, carrier);
+        return;
+    }
+    forward_from_mesh(w, conn, &forward, carrier);
+}
+
+static void on_close_peer(struct worker *w, const struct derp_frame_view *frame) {
+    const struct node_key *key;
+    if (derp_read_close_peer(frame->payload, frame->length, &key)) forward_close_peer(w, key);
+}
+
 /* A frame that was collected: its slot has room for the header, which the stream has taken apart. */
 static struct packet *take_partial(struct worker *w, struct conn *conn, const struct derp_frame_view *frame) {
     struct packet *packet = conn->r.partial;
@@ -78,23 +94,33 @@ static struct packet *take_carrier(struct worker *w, struct conn *conn, const st
     return packet;
 }
 
+/* What is no packet. */
+static void on_word(struct worker *w, struct conn *conn, const struct derp_frame_view *frame) {
+    switch (frame->type) {
+        case DERP_PING: on_ping(w, conn, frame); return;
+        case DERP_NOTE_PREFERRED: on_note_preferred(w, conn, frame); return;
+        case DERP_WATCH_CONNS: watcher_start(w, conn); return;
+        case DERP_CLOSE_PEER: on_close_peer(w, frame); return;
+        default: break;
+    }
+    BUG("a frame that derp_frame_check accepts, and nobody handles");
+}
+
 /* Any frame may make its connection the active one of the key. */
 static void on_frame(struct worker *w, struct conn *conn, const struct derp_frame_view *frame, struct packet **whole) {
     struct packet *carrier = take_carrier(w, conn, frame, whole);
+    bool is_packet = frame->type == DERP_SEND_PACKET || frame->type == DERP_FORWARD_PACKET;
+    bool is_copied = is_packet && carrier == NULL && conn->v.transport != TRANSPORT_PLAIN;
     peer_note_activity(w, conn->r.peer, conn);
+    if (is_copied) stat_add(&w->metrics->frames_copied, 1);
     if (frame->type == DERP_SEND_PACKET) {
-        if (carrier == NULL && conn->v.transport != TRANSPORT_PLAIN) stat_add(&w->metrics->frames_copied, 1);
         on_send(w, conn, frame, carrier);
-        return;
-    }
-    if (frame->type == DERP_PING) {
-        on_ping(w, conn, frame);
-    } else if (frame->type == DERP_NOTE_PREFERRED) {
-        on_note_preferred(w, conn, frame);
+    } else if (frame->type == DERP_FORWARD_PACKET) {
+        on_forward(w, conn, frame, carrier);
     } else {
-        BUG("a frame that only mesh peers may send, and nobody is one yet");
+        on_word(w, conn, frame);
+        if (carrier) packet_give(&w->packets, carrier);
     }
-    if (carrier) packet_give(&w->packets, carrier);
 }
 
 /* A frame straddles the end of what has arrived: it is collected in a slot that can become the packet. */
@@ -110,9 +136,15 @@ static void collect(struct worker *w, struct conn *conn, const struct derp_frame
 }
 
 static void on_discarded(struct worker *w, struct conn *conn, const struct derp_frame_view *frame) {
-    if (frame->type != DERP_SEND_PACKET) return;
-    forward_account(w, conn, frame->length - KEY_SIZE, false);
-    metrics_drop(w->metrics, DROP_POOL_EMPTY, false, frame->length - KEY_SIZE);
+    bool is_forward = frame->type == DERP_FORWARD_PACKET;
+    if (frame->type != DERP_SEND_PACKET && !is_forward) return;
+    size_t data_size = frame->length - (is_forward ? 2 * KEY_SIZE : KEY_SIZE);
+    if (is_forward) {
+        forward_account_mesh(w, conn, data_size);
+    } else {
+        forward_account(w, conn, data_size, false);
+    }
+    metrics_drop(w->metrics, DROP_POOL_EMPTY, false, data_size);
 }
 
 static void on_skipped(struct worker *w, struct conn *conn) {

@@ -8,11 +8,17 @@
  * (TCP_NOTSENT_LOWAT), which takes a slow link seconds, so the progress in between is looked for. */
 enum { WRITE_LOOKS = 4 };
 
+/* Mesh peers have their own, whatever the others have; 0: none. */
+static uint64_t write_timeout_ns(const struct worker *w, const struct conn *conn) {
+    return conn->v.is_mesh_peer ? LIMIT_MESH_WRITE_TIMEOUT_S * NS_PER_S : w->write_timeout_ns;
+}
+
 static void arm_write_timer(struct worker *w, struct conn *conn) {
-    if (w->write_timeout_ns == 0) return;
+    uint64_t timeout_ns = write_timeout_ns(w, conn);
+    if (timeout_ns == 0) return;
     conn->r.unacknowledged = -1;
-    conn->v.write_deadline_ns = w->now_ns + w->write_timeout_ns;
-    wheel_arm(&w->wheel, &conn->r.write_timer, w->now_ns + w->write_timeout_ns / WRITE_LOOKS);
+    conn->v.write_deadline_ns = w->now_ns + timeout_ns;
+    wheel_arm(&w->wheel, &conn->r.write_timer, w->now_ns + timeout_ns / WRITE_LOOKS);
 }
 
 void conn_on_write_timer(struct worker *w, struct conn *conn) {
@@ -20,21 +26,22 @@ void conn_on_write_timer(struct worker *w, struct conn *conn) {
         conn_close(w, conn, CLOSE_EOF);
         return;
     }
+    uint64_t timeout_ns = write_timeout_ns(w, conn);
     int64_t now_left = ring_unacknowledged(conn->r.socket.fd);
     if (now_left >= 0 && now_left < conn->r.unacknowledged) {
-        conn->v.write_deadline_ns = w->now_ns + w->write_timeout_ns;
+        conn->v.write_deadline_ns = w->now_ns + timeout_ns;
     }
     conn->r.unacknowledged = now_left;
     if (w->now_ns >= conn->v.write_deadline_ns) {
         conn_close(w, conn, CLOSE_WRITE_TIMEOUT);
         return;
     }
-    if (w->now_ns >= conn->r.send_begun_ns + w->write_timeout_ns && worker_is_short(w)) {
+    if (w->now_ns >= conn->r.send_begun_ns + timeout_ns && worker_is_short(w)) {
         conn_close(w, conn, CLOSE_SLOW);  // it moves, but what it holds is needed
         return;
     }
     peer_drop_aged(w, conn->r.peer);
-    uint64_t next_ns = w->now_ns + w->write_timeout_ns / WRITE_LOOKS;
+    uint64_t next_ns = w->now_ns + timeout_ns / WRITE_LOOKS;
     wheel_arm(&w->wheel, &conn->r.write_timer, min_of(next_ns, conn->v.write_deadline_ns));
 }
 
@@ -235,13 +242,29 @@ static void seal_small(struct worker *w, struct conn *conn, struct writer *room)
     }
 }
 
+/* Who has come and gone, in batches that share a record. */
+static void seal_presence(struct worker *w, struct conn *conn, struct writer *room) {
+    while (!conn->r.is_closing && watcher_has_news(w, conn) && fits(conn, room, WATCHER_BATCH_SIZE)) {
+        uint8_t *bytes = w->scratch + WEBSOCKET_MESSAGE_HEAD_MAX;
+        struct writer batch = writer_of(bytes, WATCHER_BATCH_SIZE);
+        if (!watcher_write(w, conn, &batch)) {
+            conn_close(w, conn, CLOSE_WATCH_BEHIND);
+            return;
+        }
+        size_t size = (size_t)(batch.at - bytes);
+        if (size == 0) return;
+        (void)seal(w, conn, room, bytes, size);  // why: is_closing is asked for
+    }
+}
+
 /* The first packet of a source makes the connection a holder of it. If the source left between its packet and now, its
- * GONE has passed already, so the directory is asked (after the pair is noted: relay/senders.h). */
+ * GONE has passed already, so the directory is asked (after the pair is noted: relay/senders.h). Of a source that
+ * another server vouches for we may know nothing at all: it is told of when it has been in our directory and leaves. */
 static void note_sender(struct worker *w, struct conn *conn, const struct packet *packet) {
     struct node_key src;
     memcpy(src.bytes, packet->frame + DERP_HEADER_SIZE, KEY_SIZE);
     if (!senders_note(&w->senders, &conn->r.senders, &src)) return;
-    if (directory_find(w->directory, &src) != ROUTE_NONE) return;
+    if (packet->is_forwarded || directory_find(w->directory, &src) != ROUTE_NONE) return;
     senders_forget(&w->senders, &conn->r.senders, &src);
     conn_send_farewell(w, conn, &src);
 }
@@ -324,10 +347,11 @@ void conn_on_sent(struct worker *w, struct conn *conn, const struct ring_event *
     if (conn->r.ending) conn_ending_on_sent(w, conn);
 }
 
-static bool has_work(const struct conn *conn) {
+static bool has_work(const struct worker *w, const struct conn *conn) {
     return !queue_is_empty(&conn->r.urgent) || !queue_is_empty(&conn->r.farewells) || conn->v.is_pong_owed ||
            conn->r.is_keepalive_due || websocket_owes_pong(&conn->r.websocket) ||
-           (is_tls(conn) && record_owes(&conn->r.record)) || !backlog_is_empty(backlog_of(conn));
+           (is_tls(conn) && record_owes(&conn->r.record)) || !backlog_is_empty(backlog_of(conn)) ||
+           watcher_has_news(w, conn);
 }
 
 /* Heads of `frames` frames with `bytes` bytes at most, and a pong, whose head fits() counts as well. */
@@ -337,11 +361,12 @@ static size_t websocket_size_of_all(size_t frames, size_t bytes) {
 }
 
 /* What all that waits will take at most when it is sealed. */
-static size_t sealed_size_of_all(const struct conn *conn) {
+static size_t sealed_size_of_all(const struct worker *w, const struct conn *conn) {
     const struct backlog *backlog = backlog_of(conn);
     const struct queue *urgent = &conn->r.urgent, *farewells = &conn->r.farewells;
-    size_t frames = urgent->count + farewells->count + backlog->count + 1;
-    size_t bytes = urgent->frame_bytes + farewells->frame_bytes + backlog->frame_bytes + SMALL_SIZE;
+    size_t news = watcher_size(w, conn, LIMIT_CHUNK_MAX);
+    size_t frames = urgent->count + farewells->count + backlog->count + 1 + news / WATCHER_BATCH_SIZE;
+    size_t bytes = urgent->frame_bytes + farewells->frame_bytes + backlog->frame_bytes + SMALL_SIZE + news;
     size_t wire = conn->v.is_websocket ? bytes + websocket_size_of_all(frames, bytes) : bytes;
     if (!is_tls(conn)) return wire;
     size_t records = frames + conn->v.is_websocket + wire / RECORD_PLAIN_MAX;  // a WebSocket's pong has its own
@@ -352,7 +377,7 @@ static size_t sealed_size_of_all(const struct conn *conn) {
  * when more waits and the receiver is not slow, by the greatest slot. The first packet always fits. */
 static struct packet *take_chunk(struct worker *w, const struct conn *conn) {
     const struct packet *next = backlog_next(backlog_of(conn));
-    size_t waiting = sealed_size_of_all(conn);
+    size_t waiting = sealed_size_of_all(w, conn);
     bool is_large = waiting > LIMIT_CHUNK_SMALL && !conn->r.was_short;
     size_t size = min_of(waiting, (size_t)(is_large ? LIMIT_CHUNK_MAX : LIMIT_CHUNK_SMALL));
     size_t first = next ? next->size : 0;
@@ -368,7 +393,7 @@ void conn_flush(struct worker *w, struct conn *conn) {
     if (conn->r.ending == ENDING_OWED) conn_send_close(w, conn);
     if (conn->r.ending) return;
     if (is_active(conn)) peer_drop_aged(w, conn->r.peer);  // first: what is left decides how large the chunk is
-    if (!has_work(conn)) return;
+    if (!has_work(w, conn)) return;
     struct packet *chunk = take_chunk(w, conn);
     if (chunk == NULL) {
         conn_make_dirty(w, conn);
@@ -378,6 +403,7 @@ void conn_flush(struct worker *w, struct conn *conn) {
     seal_urgent(w, conn, &room);
     seal_websocket_pong(w, conn, &room);
     seal_small(w, conn, &room);
+    seal_presence(w, conn, &room);
     if (is_active(conn)) seal_packets(w, conn, chunk, &room);
     (void)seal_farewells(w, conn, &room);  // why: what does not fit goes with the next send
     chunk->size = packet_capacity(chunk) - (uint32_t)writer_left(&room);
@@ -385,6 +411,7 @@ void conn_flush(struct worker *w, struct conn *conn) {
     conn->r.sending = chunk;
     if (conn->r.is_closing || chunk->size == 0) {
         conn_drop_chunk(w, conn);
+        if (watcher_has_news(w, conn)) conn_make_dirty(w, conn);  // it has only passed empty buckets
         return;
     }
     conn->r.send_begun_ns = w->now_ns;
@@ -425,7 +452,7 @@ static bool is_farewell_waiting(const struct conn *conn, const struct node_key *
 }
 
 void conn_send_farewell(struct worker *w, struct conn *conn, const struct node_key *key) {
-    if (is_farewell_waiting(conn, key)) return;
+    if (conn->r.watcher.is_on || is_farewell_waiting(conn, key)) return;
     struct packet *packet = make_peer_gone(w, conn, &conn->r.farewells, key, DERP_GONE_DISCONNECTED);
     if (packet == NULL) return;
     uint64_t hash = worker_source_hash(w, key);

@@ -131,3 +131,15 @@ void conn_value_to_websocket(const struct conn_value *value, struct websocket *w
 #define TO_WEBSOCKET(type, name, array) memcpy(&websocket->name, &value->websocket_##name, sizeof(websocket->name));
     WEBSOCKET_FIELDS(TO_WEBSOCKET)
 }
+
+void conn_value_present(const struct conn_value *value, struct present *present) {
+    bool is_mesh_peer = value->is_mesh_peer, is_prober = value->is_prober, is_not_ideal = value->is_not_ideal;
+    *present = (struct present){
+        .conn_id = value->conn_id,
+        .port = value->remote_port,
+        .flags = derp_present_flags(is_mesh_peer, is_prober, is_not_ideal),
+        .app_name_size = (uint8_t)min_of((size_t)value->app_name_size, sizeof(present->app_name)),
+    };
+    memcpy(present->ip, value->remote_ip, sizeof(present->ip));
+    memcpy(present->app_name, value->app_name, present->app_name_size);
+}

@@ -29,6 +29,7 @@
 #include "proto/key.h"
 #include "proto/record.h"
 #include "proto/websocket.h"
+#include "relay/present.h"
 
 #define CONN_VALUE_VERSION 1
 
@@ -50,6 +51,9 @@ enum conn_transport { TRANSPORT_PLAIN = 1, TRANSPORT_TLS };
     NUMBER(10, uint8_t, is_mesh_peer)                   /* showed the right mesh key */                         \
     NUMBER(11, uint8_t, is_not_ideal)                   /* sent an Ideal-Node header */                         \
     NUMBER(12, uint8_t, is_preferred)                   /* last NotePreferred */                                \
+    NUMBER(63, uint8_t, is_watching)                    /* a mesh peer that sent WatchConns */                  \
+    NUMBER(64, uint8_t, app_name_size)                                                                          \
+    BYTES(65, app_name, DERP_APP_NAME_SIZE_MAX)         /* zero behind its size */                              \
     /* where it stands */                                                                                       \
     NUMBER(13, uint8_t, is_started)                     /* ServerInfo may be written */                         \
     NUMBER(14, uint64_t, activity)                      /* struct duplicate: place in the history of who sent */\
@@ -133,6 +137,9 @@ must_use bool conn_value_unpack(struct conn_value *value, const void *bytes, siz
 /* Copies the fields of a record layer to the value and back. The record's keys are derived by record_rederive. */
 void conn_value_from_record(struct conn_value *value, const struct record *record);
 void conn_value_to_record(const struct conn_value *value, struct record *record);
+
+/* What watchers are told of the connection. */
+void conn_value_present(const struct conn_value *value, struct present *present);
 
 /* The same for a WebSocket's place in its frames. */
 void conn_value_from_websocket(struct conn_value *value, const struct websocket *websocket);

@@ -36,15 +36,18 @@ static void count_keys(struct control *c) {
     stat_set(&c->metrics->booked_connections, c->registrar.conns_count);
 }
 
-static void tell_present(struct control *c, const struct mail *login, route where) {
-    struct presence_event event = {.kind = PRESENCE_PRESENT,
-                                   .key = login->key,
-                                   .where = where,
-                                   .conn_id = login->conn_id,
-                                   .port = login->remote_port,
-                                   .flags = login->present_flags};
-    memcpy(event.ip, login->remote_ip, sizeof(event.ip));
-    presence_write(c->presence, &event);
+static void write_presence(struct control *c, const struct presence_event *event) {
+    presence_write(c->presence, event);
+    c->has_news = true;
+}
+
+/* Who begins to watch is told of a key by its newest connection. */
+static void publish(struct control *c, const struct mail *login, route where, bool is_new_key) {
+    if (is_new_key) {
+        directory_publish(c->directory, &login->key, where, &login->present);
+    } else {
+        directory_describe(c->directory, &login->key, &login->present);
+    }
 }
 
 /* ADOPT, publish, present, GO: a packet can be queued for the peer from ADOPT on, can find it from publish on, watchers
@@ -62,25 +65,50 @@ static void on_login(struct control *c, const struct mail *login) {
     mail_worker(c, route_worker(where), &adopt);
     /* Visible before the route is: whoever finds the route also finds the mail. GO, behind it, brings the wake-up. */
     (void)lane_flush(c->links.to_workers[route_worker(where)]);
-    if (is_new_key) directory_publish(c->directory, &login->key, where);
-    tell_present(c, login, where);
+    publish(c, login, where, is_new_key);
+    write_presence(c, &(struct presence_event){
+                          .kind = PRESENCE_PRESENT, .key = login->key, .where = where, .present = login->present});
     mail_worker(c, route_worker(where), &(struct mail){.kind = MAIL_GO, .where = where, .conn_id = login->conn_id});
     count_keys(c);
 }
 
+/* The connection that describes its key has left, and others remain: the active one of them does from now on. Without
+ * a node for it the description is out of date, and nothing more. */
+static void describe_anew(struct control *c, const struct node_key *key, const struct mail *left) {
+    if (left->present.conn_id == 0 || directory_description(c->directory, key)->conn_id != left->conn_id) return;
+    if (directory_has_room(c->directory)) directory_describe(c->directory, key, &left->present);
+}
+
 static void on_left(struct control *c, const struct mail *left) {
     struct node_key key;
+    if (left->has_watched) c->watchers_count[route_worker(left->where)]--;
     if (!registrar_leave(&c->registrar, left->where, &key)) {
+        describe_anew(c, &key, left);
         count_keys(c);
         return;
     }
     directory_unpublish(c->directory, &key);
-    presence_write(c->presence, &(struct presence_event){.kind = PRESENCE_GONE, .key = key, .where = left->where});
+    write_presence(c, &(struct presence_event){.kind = PRESENCE_GONE, .key = key, .where = left->where});
     mail_worker(c, route_worker(left->where), &(struct mail){.kind = MAIL_RELEASE, .where = left->where});
     for (uint32_t i = 0; i < c->links.workers_count; i++) {
         mail_worker(c, i, &(struct mail){.kind = MAIL_GONE, .key = key});
     }
     count_keys(c);
+}
+
+/* Its cursor may be older than this: what was written meanwhile is made known now. */
+static void on_watch(struct control *c, const struct mail *mail) {
+    c->watchers_count[route_worker(mail->where)]++;
+    c->has_news = true;
+}
+
+static void on_worker(struct control *c, const struct mail *mail) {
+    CHECK(mail->kind == MAIL_LEFT || mail->kind == MAIL_WATCH);
+    if (mail->kind == MAIL_LEFT) {
+        on_left(c, mail);
+    } else {
+        on_watch(c, mail);
+    }
 }
 
 /* RATE and STOP are for everybody. */
@@ -110,8 +138,7 @@ static bool take_departures(struct control *c) {
     for (uint32_t i = 0; i < c->links.workers_count; i++) {
         while (has_room(c)) {
             if (!lane_pop(c->links.from_workers[i], &mail)) break;
-            CHECK(mail.kind == MAIL_LEFT);
-            on_left(c, &mail);
+            on_worker(c, &mail);
         }
     }
     return has_room(c);
@@ -131,8 +158,11 @@ static bool take_logins(struct control *c) {
 static void flush(struct control *c) {
     if (lane_flush(c->links.to_front)) ring_wake(c->ring, c->links.front_ring);
     for (uint32_t i = 0; i < c->links.workers_count; i++) {
-        if (lane_flush(c->links.to_workers[i])) ring_wake(c->ring, c->links.worker_rings[i]);
+        bool has_mail = lane_flush(c->links.to_workers[i]);
+        bool has_news = c->has_news && c->watchers_count[i] > 0;
+        if (has_mail || has_news) ring_wake(c->ring, c->links.worker_rings[i]);
     }
+    c->has_news = false;
     if (log_flush()) ring_wake(c->ring, c->links.office_ring);
 }
 

@@ -43,6 +43,8 @@ struct control {
     uint64_t load_due_ns;    // when the workers' load is looked at next
     uint64_t load_seen_ns;   // and was looked at last
     uint64_t busy_seen_ns[LIMIT_WORKERS_MAX];
+    uint32_t watchers_count[LIMIT_WORKERS_MAX];  // connections of each worker that have begun to watch
+    bool has_news;    // the log has grown, or somebody has begun to watch: to be made known
     bool is_waiting;  // for room or readers: mail is left in the lanes on purpose
     bool is_stopped;
 };

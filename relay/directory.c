@@ -48,6 +48,19 @@ route directory_find(const struct directory *directory, const struct node_key *k
     return node ? atomic_load_explicit(&node->place, memory_order_relaxed) : ROUTE_NONE;
 }
 
+route directory_find_local(const struct directory *directory, const struct node_key *key) {
+    return directory_find(directory, key);
+}
+
+const struct directory_node *directory_first(const struct directory *directory, uint64_t bucket) {
+    CHECK(bucket <= directory->bucket_mask);
+    return atomic_load_explicit(&directory->buckets[bucket], memory_order_acquire);
+}
+
+const struct directory_node *directory_next(const struct directory_node *node) {
+    return atomic_load_explicit(&node->next, memory_order_acquire);
+}
+
 /* Retired nodes come back in the order they left, as soon as every reader has passed their stamp. */
 static void reclaim(struct directory *directory) {
     struct directory_node *node;
@@ -80,14 +93,22 @@ bool directory_has_room(struct directory *directory) {
     return directory->free_nodes != NULL;
 }
 
-void directory_publish(struct directory *directory, const struct node_key *key, route where) {
-    CHECK(where != ROUTE_NONE && directory_find(directory, key) == ROUTE_NONE);
+static struct directory_node *take_node(struct directory *directory, const struct node_key *key, route where,
+                                        const struct present *present) {
     struct directory_node *node = directory->free_nodes;
     CHECK(node != NULL);
     directory->free_nodes = node->retired_next;
-    _Atomic(struct directory_node *) *bucket = bucket_of(directory, key);
     node->key = *key;
+    node->present = present ? *present : (struct present){0};
     atomic_store_explicit(&node->place, where, memory_order_relaxed);
+    return node;
+}
+
+void directory_publish(struct directory *directory, const struct node_key *key, route where,
+                       const struct present *present) {
+    CHECK(where != ROUTE_NONE && directory_find(directory, key) == ROUTE_NONE);
+    struct directory_node *node = take_node(directory, key, where, present);
+    _Atomic(struct directory_node *) *bucket = bucket_of(directory, key);
     struct directory_node *first = atomic_load_explicit(bucket, memory_order_relaxed);
     atomic_store_explicit(&node->next, first, memory_order_relaxed);
     atomic_store_explicit(bucket, node, memory_order_release);
@@ -95,13 +116,36 @@ void directory_publish(struct directory *directory, const struct node_key *key, 
     bump_generation(directory);
 }
 
-void directory_unpublish(struct directory *directory, const struct node_key *key) {
+/* The link that leads to the key's node, which has to be there. Control's. */
+static _Atomic(struct directory_node *) *link_to(const struct directory *directory, const struct node_key *key) {
     _Atomic(struct directory_node *) *link = bucket_of(directory, key);
     struct directory_node *node;
     while ((node = atomic_load_explicit(link, memory_order_relaxed)) != NULL && !key_equal(&node->key, key)) {
         link = &node->next;
     }
     CHECK(node != NULL);
+    return link;
+}
+
+/* A reader that stands on the old node goes on from there as if nothing had happened. */
+void directory_describe(struct directory *directory, const struct node_key *key, const struct present *present) {
+    _Atomic(struct directory_node *) *link = link_to(directory, key);
+    struct directory_node *old = atomic_load_explicit(link, memory_order_relaxed);
+    route where = atomic_load_explicit(&old->place, memory_order_relaxed);
+    struct directory_node *node = take_node(directory, key, where, present);
+    struct directory_node *next = atomic_load_explicit(&old->next, memory_order_relaxed);
+    atomic_store_explicit(&node->next, next, memory_order_relaxed);
+    atomic_store_explicit(link, node, memory_order_release);
+    retire(directory, old);
+}
+
+const struct present *directory_description(const struct directory *directory, const struct node_key *key) {
+    return &atomic_load_explicit(link_to(directory, key), memory_order_relaxed)->present;
+}
+
+void directory_unpublish(struct directory *directory, const struct node_key *key) {
+    _Atomic(struct directory_node *) *link = link_to(directory, key);
+    struct directory_node *node = atomic_load_explicit(link, memory_order_relaxed);
     struct directory_node *next = atomic_load_explicit(&node->next, memory_order_relaxed);
     atomic_store_explicit(link, next, memory_order_release);
     directory->count--;

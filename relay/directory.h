@@ -21,6 +21,7 @@
 #include "core/epoch.h"
 #include "core/rng.h"
 #include "proto/key.h"
+#include "relay/present.h"
 
 /* A peer's place. 0 is no route; generations start at 1. */
 typedef uint64_t route;
@@ -41,6 +42,7 @@ struct directory_node {
     _Atomic(struct directory_node *) next;
     struct directory_node *retired_next;      // control's
     uint64_t retired_stamp;
+    struct present present;                   // of the key's newest connection: not on a look-up's cache line
 };
 
 struct directory {
@@ -67,6 +69,18 @@ void directory_init(struct directory *directory, struct arena *arena, uint32_t k
 /* The route of `key`, or ROUTE_NONE. */
 route directory_find(const struct directory *directory, const struct node_key *key);
 
+/* As directory_find, but of a key that is connected to this relay itself: what a mesh peer forwards may go there and
+ * nowhere else. Today these are all keys; it is a function of its own so that it stays true when the directory also
+ * knows by which other relay a key is reached. */
+route directory_find_local(const struct directory *directory, const struct node_key *key);
+
+/* A walk over all keys, bucket by bucket: a key that is there from before the walk to its end is seen, once or (when it
+ * is described anew meanwhile) twice. A bucket has to be walked to its end before epoch_leave; the next one may come
+ * much later. Keys of other relays are not shown. NULL: no more. */
+static inline uint64_t directory_buckets(const struct directory *directory) { return directory->bucket_mask + 1; }
+const struct directory_node *directory_first(const struct directory *directory, uint64_t bucket);
+const struct directory_node *directory_next(const struct directory_node *node);
+
 /* Answers of directory_find stay true while this stays the same. */
 static inline uint64_t directory_generation(const struct directory *directory) {
     return atomic_load_explicit(&directory->generation, memory_order_acquire);
@@ -77,8 +91,16 @@ static inline uint64_t directory_generation(const struct directory *directory) {
 /* There is a node for directory_publish; false when every one is taken or waits for readers: ask again later. */
 must_use bool directory_has_room(struct directory *directory);
 
-/* Publishes a key that is not there (CHECK). There has to be room (CHECK). */
-void directory_publish(struct directory *directory, const struct node_key *key, route where);
+/* Publishes a key that is not there (CHECK). There has to be room (CHECK). `present`: NULL is all zero. */
+void directory_publish(struct directory *directory, const struct node_key *key, route where,
+                       const struct present *present);
+
+/* A key that is there (CHECK) is described anew, by replacing its node; its route stays. There has to be room (CHECK).
+ */
+void directory_describe(struct directory *directory, const struct node_key *key, const struct present *present);
+
+/* What was last said of a key that is there (CHECK). Of use until the next change. */
+const struct present *directory_description(const struct directory *directory, const struct node_key *key);
 
 /* Removes a key that is there (CHECK). When it returns no reader that starts anew finds it. */
 void directory_unpublish(struct directory *directory, const struct node_key *key);

@@ -71,6 +71,7 @@ void front_fini(struct front *f) {
     }
     node_fini(f->node);
     key_private_wipe(&f->options.private_key);
+    key_mesh_wipe(&f->options.mesh_key);
     debug_access_wipe(&f->options.debug_access);
     tokens_free(f->options.tokens);
     free(f->bootstrap_published);
@@ -246,15 +247,11 @@ static void session_hand_over(struct front *f, struct session *s) {
         return;
     }
     struct parcel *parcel = &f->parcels.parcels[parcel_idx];
-    struct mail login = {.kind = MAIL_LOGIN,
-                         .parcel_idx = parcel_idx,
-                         .key = s->login.key,
-                         .conn_id = ++f->conn_id_last,
-                         .remote_port = s->remote.port,
-                         .present_flags = derp_present_flags(false, s->login.is_prober, s->is_not_ideal)};
-    memcpy(login.remote_ip, s->remote.ip, sizeof(login.remote_ip));
+    struct mail login = {
+        .kind = MAIL_LOGIN, .parcel_idx = parcel_idx, .key = s->login.key, .conn_id = ++f->conn_id_last};
     struct conn_value value;
     session_value(f, s, login.conn_id, &value);
+    conn_value_present(&value, &login.present);
     value.fd = ring_socket_detach(&s->socket);
     struct writer w = writer_of(parcel->bytes, sizeof(parcel->bytes));
     CHECK(conn_value_pack(&value, &w));  // the bound of every part is below PARCEL_BYTES_MAX

@@ -77,6 +77,7 @@ struct front_waiting {
 struct front_options {
     struct node_private private_key;
     struct node_key public_key;
+    struct mesh_key mesh_key;  // who shows it is a mesh peer; zero: there are none
     int listen_fds[FRONT_LISTENERS_MAX];
     uint8_t doors[FRONT_LISTENERS_MAX];  // enum front_door
     unsigned listeners_count;

@@ -202,7 +202,7 @@ static void index_page(struct front *f, struct session *s, const struct http_req
     write_item(&w, "Version", RINGRELAY_VERSION);
     write_item(&w, "Machine", f->options.machine);
     write_item(&w, "TLS hostname", f->options.hostname ? f->options.hostname : "");
-    write_item(&w, "Mesh key", "false");
+    write_item(&w, "Mesh key", key_mesh_is_zero(&f->options.mesh_key) ? "false" : "true");
     for (size_t i = 0; i < array_count(pages); i++) {
         if (pages[i].description) write_link(&w, pages[i].path, pages[i].description);
     }

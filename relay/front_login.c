@@ -73,6 +73,11 @@ static bool is_listed(const char *list, const char *name) {
     }
 }
 
+/* A wrong key is no error: who shows one is a regular client, as with derper. */
+static bool is_mesh_key(const struct mesh_key *ours, const struct client_info *info) {
+    return info->has_mesh_key && !key_mesh_is_zero(ours) && key_mesh_equal(ours, &info->mesh_key);
+}
+
 static bool open_client_info(struct front *f, struct session *s, uint32_t length) {
     struct client_info info;
     struct box_key shared;
@@ -88,7 +93,8 @@ static bool open_client_info(struct front *f, struct session *s, uint32_t length
         session_refuse(f, s, REFUSE_CLIENT_INFO);
         return false;
     }
-    if (!s->is_node && is_listed(f->options.disallowed_app_names, info.app_name)) {  // a mesh peer would be exempt
+    bool is_mesh_peer = is_mesh_key(&f->options.mesh_key, &info);
+    if (!is_mesh_peer && !s->is_node && is_listed(f->options.disallowed_app_names, info.app_name)) {
         box_key_wipe(&shared);
         login_client_info_wipe(&info);
         session_refuse(f, s, REFUSE_APP_NAME);
@@ -96,6 +102,8 @@ static bool open_client_info(struct front *f, struct session *s, uint32_t length
     }
     s->login.can_ack_pings = info.can_ack_pings;
     s->login.is_prober = info.is_prober;
+    s->login.is_mesh_peer = is_mesh_peer;
+    memcpy(s->login.app_name, info.app_name, sizeof(s->login.app_name));
     struct writer w = writer_of(s->login.server_info, sizeof(s->login.server_info));
     login_write_server_info(&w, &shared, f->rng);
     CHECK(writer_ok(&w) && writer_left(&w) == 0);
@@ -141,14 +149,17 @@ void session_value(struct front *f, const struct session *s, uint64_t conn_id, s
         .connected_ns = s->accepted_ns,
         .can_ack_pings = s->login.can_ack_pings,
         .is_prober = s->login.is_prober,
+        .is_mesh_peer = s->login.is_mesh_peer,
         .is_not_ideal = s->is_not_ideal,
-        .stream_side = DERP_SERVER,
+        .app_name_size = (uint8_t)strlen(s->login.app_name),
+        .stream_side = s->login.is_mesh_peer ? DERP_SERVER_MESH : DERP_SERVER,
         .stream_phase = DERP_STREAM_HEADER,
         .opened = {.bytes = s->in, .size = s->in_size},
         .unopened = {.bytes = s->raw, .size = s->raw_size},
         .urgent = {.bytes = s->login.server_info, .size = sizeof(s->login.server_info)},
     };
     memcpy(value->key, s->login.key.bytes, KEY_SIZE);
+    memcpy(value->app_name, s->login.app_name, value->app_name_size);
     memcpy(value->remote_ip, s->remote.ip, sizeof(value->remote_ip));
     if (s->transport == TRANSPORT_TLS) conn_value_from_record(value, &s->record);
     value->is_websocket = s->is_websocket;

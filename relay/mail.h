@@ -7,6 +7,7 @@
  *     +-----------------+ +-------------------------------------------+  |
  *     |  PARCEL_BACK                                                     |
  *     +------------------------------------------------------------------+
+ *   worker -- WATCH --> control ~~ log of presence (relay/presence.h), waking workers that have watchers ~~> worker
  *   main -- RATE, STOP --> control -- RATE, STOP --> front, workers;  main -- RATE, STOP --> office (STOP last)
  *   main -- ALLOWED, TOKENS --> front;  main -- STOP --> stun, UDP workers
  *   office ---- IDENTITY, BOOTSTRAP ----> front
@@ -32,7 +33,8 @@
  * Questions to STUN servers and their answers may be lost on the way, so a full lane loses them, too.
  *
  * No lane can be full that must not lose: LOGIN and PARCEL_BACK are bounded by the parcels there are, LEFT by the
- * connections there are; control takes an input only while each of its outputs has room for what it may cause.
+ * connections there are, and so is WATCH, of which a connection sends one at most; control takes an input only while
+ * each of its outputs has room for what it may cause.
  */
 #pragma once
 
@@ -48,13 +50,14 @@
 #include "relay/tokens.h"
 
 enum mail_kind {
-    MAIL_LOGIN = 1,  // front -> control: parcel_idx, key, conn_id, and what watchers are told: remote, present_flags
+    MAIL_LOGIN = 1,  // front -> control: parcel_idx, key, conn_id, and what watchers are told: present
     MAIL_PARCEL_BACK,  // control or worker -> front: parcel_idx, is_refused
     MAIL_ADOPT,  // control -> worker: parcel_idx, where, key
     MAIL_GO,  // control -> worker: where, conn_id
     MAIL_RELEASE,  // control -> worker: where: the peer's place is free again
     MAIL_GONE,  // control -> worker: key has left the region
-    MAIL_LEFT,  // worker -> control: where, conn_id
+    MAIL_LEFT,  // worker -> control: where, conn_id, has_watched; present: of the key's active connection, if any
+    MAIL_WATCH,  // worker -> control: a connection of yours (where says which worker) reads the log of presence
     MAIL_IDENTITY,  // office -> front: identity: for new connections; the reference goes along
     MAIL_BOOTSTRAP,  // office -> front: bootstrap: replaces the table of its list, which the front frees
     MAIL_RATE,  // main -> control -> front, workers; main -> office: rate: for all connections
@@ -72,9 +75,8 @@ struct mail {
     uint8_t kind;
     bool is_refused;
     uint16_t parcel_idx;
-    uint16_t remote_port;  // host order
-    uint8_t present_flags;  // derp_present_flags
-    uint8_t reserved;
+    bool has_watched;
+    uint8_t reserved[3];
     route where;
     uint64_t conn_id;
     union {
@@ -87,5 +89,5 @@ struct mail {
         struct allowlist *allowed;
         struct tokens *tokens;
     };
-    uint8_t remote_ip[16];  // v4-mapped
+    struct present present;  // conn_id 0: there is none
 };

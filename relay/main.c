@@ -17,6 +17,7 @@
 #include "core/aead.h"
 #include "core/unix.h"
 #include "proto/gojson.h"
+#include "mesh/psk.h"
 #include "proto/handshake.h"
 #include "relay/certs.h"
 #include "relay/config.h"
@@ -139,6 +140,20 @@ static bool make_key(const struct config *config, struct front_options *front, c
     key_format(&front->public_key, text);
     log_line(LOG_INFO, "public key %s", text);
     return true;
+}
+
+/* Whoever shows this key is another server of the region, and may forward packets and watch who is here. */
+static bool load_mesh_key(const struct config *config, struct front_options *front, char *why) {
+    struct psk psk;
+    bool is_fine = psk_load(config->mesh_psk_path, config->is_dev, &psk, why);
+    front->mesh_key = psk.key;
+    if (is_fine && !key_mesh_is_zero(&psk.key)) {
+        log_line(LOG_INFO, "mesh key from %s", psk.place);
+    } else if (is_fine && *psk.place) {
+        log_line(LOG_WARNING, "no mesh key in %s: it is empty, or zero", psk.place);
+    }
+    psk_wipe(&psk);
+    return is_fine;
 }
 
 static int seconds(int64_t ns) { return (int)((ns + (int64_t)NS_PER_S - 1) / (int64_t)NS_PER_S); }
@@ -366,8 +381,8 @@ static bool prepare(const struct config *config, struct relay *relay, struct bou
     };
     static struct certs certs;  // why: one per process, and the office's from here on
     bool is_fine = limits_init(&options.limits, sys_fd_limit(), why) && load_rate(config, &options, why) &&
-                   make_key(config, &options.front, why) && prepare_pages(config, &options.front, why) &&
-                   prepare_tokens(config, &options.front, why) &&
+                   make_key(config, &options.front, why) && load_mesh_key(config, &options.front, why) &&
+                   prepare_pages(config, &options.front, why) && prepare_tokens(config, &options.front, why) &&
                    (!config->is_tls || prepare_tls(config, &options, &certs, why)) &&
                    listen_all(config, &options.front, bound->tcp, why) &&
                    listen_udp(config, &options, &bound->stun, why) &&
@@ -380,6 +395,7 @@ static bool prepare(const struct config *config, struct relay *relay, struct bou
         is_fine = relay_init(relay, &options, sys_clock_ns(), why);
     }
     key_private_wipe(&options.front.private_key);
+    key_mesh_wipe(&options.front.mesh_key);
     debug_access_wipe(&options.front.debug_access);
     nodekeys_wipe(&options.front.node.desk.keys);
     if (!is_fine) {  // else they are the front's

@@ -104,6 +104,7 @@ enum packet_kind { KIND_DISCO, KIND_OTHER, PACKET_KIND_COUNT };
     X(lane_retries, "ringrelay_lane_retries", "counter")                               \
     X(packets_crossed, "ringrelay_packets_crossed", "counter")                         \
     X(reads_held, "ringrelay_reads_held", "counter")                                   \
+    X(close_peer_lost, "ringrelay_close_peer_lost", "counter")                         \
     X(stun_dropped, "ringrelay_stun_dropped", "counter")                               \
     X(reads_braked, "ringrelay_reads_braked", "counter")                               \
     X(rests, "ringrelay_rests", "counter")                                             \
@@ -116,8 +117,7 @@ enum packet_kind { KIND_DISCO, KIND_OTHER, PACKET_KIND_COUNT };
     X(udp_receive_errors, "ringrelay_udp_receive_errors", "counter")                   \
     X(udp_overflows, "ringrelay_udp_overflows", "counter")
 
-/* Histograms: X(field, name, bounds). Mesh rows stay zero until that is built in: dashboards made for
- * derper find every name. */
+/* Histograms: X(field, name, bounds). */
 #define METRICS_HISTOGRAMS(X)                                                                               \
     X(frames_per_send, "derp_buffered_write_frames", 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20, 25, 50, 100) \
     X(mesh_batch, "derp_mesh_update_batch_size", 0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)               \
@@ -199,6 +199,9 @@ struct metrics_endpoints {
 
 /* Counts one sample of a connection's round-trip time; negative: there is none. */
 void metrics_observe_rtt(struct metrics *metrics, int64_t rtt_us);
+
+/* One turn of a watcher tells of this many connections and departures; a send may have several. */
+void metrics_observe_presence(struct metrics *metrics, uint32_t events);
 
 /* One send carries this many relayed packets. */
 void metrics_observe_frames(struct metrics *metrics, uint32_t frames);

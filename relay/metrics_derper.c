@@ -94,12 +94,22 @@ static const struct bounds all_bounds[] = {
 #undef BOUNDS
 };
 
-void metrics_observe_frames(struct metrics *metrics, uint32_t frames) {
-    const struct bounds *bounds = &all_bounds[HISTOGRAM_frames_per_send];
+static void observe(struct metrics_histogram *histogram, const struct bounds *bounds, uint32_t value) {
     uint32_t idx = 0;
-    while (idx < bounds->count && frames > bounds->bounds[idx]) idx++;
-    stat_add(&metrics->frames_per_send.buckets[idx], 1);
-    stat_add(&metrics->frames_per_send.sum, frames);
+    while (idx < bounds->count && value > bounds->bounds[idx]) idx++;
+    stat_add(&histogram->buckets[idx], 1);
+    stat_add(&histogram->sum, value);
+}
+
+void metrics_observe_frames(struct metrics *metrics, uint32_t frames) {
+    observe(&metrics->frames_per_send, &all_bounds[HISTOGRAM_frames_per_send], frames);
+}
+
+/* derper's loop ends when nothing new has come while it wrote; ours is one turn. */
+void metrics_observe_presence(struct metrics *metrics, uint32_t events) {
+    if (events == 0) return;
+    observe(&metrics->mesh_batch, &all_bounds[HISTOGRAM_mesh_batch], events);
+    observe(&metrics->mesh_loops, &all_bounds[HISTOGRAM_mesh_loops], 1);
 }
 
 static void histogram_bucket(struct metrics_out *o, const char *name, const char *le, uint64_t n) {

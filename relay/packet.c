@@ -124,7 +124,7 @@ static struct packet *take_slot(struct packet_pool *pool, struct packet_page *pa
     packet->size = packet->sent = 0;
     memset(packet->relayed, 0, sizeof(packet->relayed));
     memset(packet->relayed_bytes, 0, sizeof(packet->relayed_bytes));
-    packet->is_disco = packet->is_foreign = false;
+    packet->is_disco = packet->is_foreign = packet->is_forwarded = packet->is_close_peer = false;
     packet->flow = 0;
     packet->owner = pool->owner;
     packet->is_taken = true;

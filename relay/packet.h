@@ -42,6 +42,8 @@ struct packet {
     uint8_t flow;      // of its source: backlog_flow_of
     bool is_disco;
     bool is_foreign;   // of another worker's pool
+    bool is_forwarded;   // came by a mesh peer
+    bool is_close_peer;  // no packet, but a word to another worker (relay/forward.h)
     bool is_taken;
 };
 

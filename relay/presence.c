@@ -17,8 +17,7 @@ uint64_t presence_end(const struct presence *presence) {
     return atomic_load_explicit(&presence->ended, memory_order_acquire);
 }
 
-/* The event at `cursor` was or is being overwritten. To be asked after its words were loaded. */
-static bool is_lost(const struct presence *presence, uint64_t cursor) {
+bool presence_is_lost(const struct presence *presence, uint64_t cursor) {
     return atomic_load_explicit(&presence->begun, memory_order_relaxed) - cursor > PRESENCE_EVENTS;
 }
 
@@ -28,7 +27,7 @@ enum presence_result presence_read(const struct presence *presence, uint64_t *cu
     CHECK(*cursor <= end);
     if (*cursor == end) return PRESENCE_NONE;
     for (size_t i = 0; i < PRESENCE_EVENT_WORDS; i++) words[i] = atomic_load_explicit(&from[i], memory_order_acquire);
-    if (is_lost(presence, *cursor)) return PRESENCE_LOST;
+    if (presence_is_lost(presence, *cursor)) return PRESENCE_LOST;
     memcpy(ret, words, sizeof(words));
     (*cursor)++;
     return PRESENCE_EVENT;

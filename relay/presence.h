@@ -13,7 +13,7 @@
  * PRESENCE_EVENTS, and the acquire load that got it makes the earlier store of that event's `begun` visible: the
  * reader's look at `begun`, which comes after all words, then says LOST. What passes is event n, whole. The order is in
  * the words themselves instead of in fences (as in the textbook's seqlock), because thread sanitizer sees no fences;
- * where it costs anything, it is nine words per event. The counters have 64 bits and never wrap.
+ * where it costs anything, it is fourteen words per event. The counters have 64 bits and never wrap.
  * Memory: one fixed array. Errors: none; the oldest events are overwritten.
  */
 #pragma once
@@ -32,11 +32,8 @@ enum presence_kind { PRESENCE_PRESENT = 1, PRESENCE_GONE };
 struct presence_event {
     struct node_key key;
     route where;
-    uint64_t conn_id;  // which connection
-    uint8_t ip[16];    // its remote address: IPv4 as ::ffff:a.b.c.d; all zero: unknown
-    uint16_t port;     // host order; 0: unknown
-    uint8_t kind;      // enum presence_kind
-    uint8_t flags;     // of enum derp_present_flag (proto/derp.h)
+    uint64_t kind;  // enum presence_kind
+    struct present present;
 };
 
 enum { PRESENCE_EVENT_WORDS = sizeof(struct presence_event) / sizeof(uint64_t) };
@@ -68,3 +65,7 @@ enum presence_result { PRESENCE_EVENT, PRESENCE_NONE, PRESENCE_LOST };
  * is being overwritten now. Unless there is an event neither *cursor nor *ret is touched. */
 must_use enum presence_result presence_read(const struct presence *presence, uint64_t *cursor,
                                             struct presence_event *ret);
+
+/* The event at `cursor` was or is being overwritten: who stands there can not go on. Asked after its words were loaded
+ * it says whether they are good. */
+must_use bool presence_is_lost(const struct presence *presence, uint64_t cursor);

@@ -22,24 +22,28 @@
     X(POOL_EMPTY, "pool_empty", "no packet memory left on the worker")                   \
     X(LANE_FULL, "lane_full", "the destination's worker does not keep up")               \
     X(STALE_ROUTE, "stale_route", "destination moved while the packet was on its way")   \
-    X(QUEUE_AGE, "queue_age", "waited for ten seconds")
+    X(QUEUE_AGE, "queue_age", "waited for ten seconds")                                  \
+    X(NO_SOURCE, "no_source", "forwarded by a mesh peer with a source key of zero")
 
-#define CLOSE_REASONS(X)                                                                     \
-    X(EOF, "eof", "the client closed")                                                       \
-    X(RECEIVE_ERROR, "receive_error", "the socket failed while reading")                     \
-    X(SEND_ERROR, "send_error", "the socket failed while writing")                           \
-    X(WRITE_TIMEOUT, "write_timeout", "the client took nothing for the write timeout")       \
-    X(FRAME_TOO_SHORT, "frame_too_short", "frame below the least length of its type")        \
-    X(FRAME_TOO_LONG, "frame_too_long", "frame above the greatest length of its type")       \
-    X(FRAME_LENGTH, "frame_length", "frame without the one length of its type")              \
-    X(FRAME_FORBIDDEN, "frame_forbidden", "mesh frame from a client without the mesh key")   \
-    X(TLS_BAD_RECORD, "tls_bad_record", "a TLS record that cannot be one, or does not open") \
-    X(TLS_ALERT, "tls_alert", "the client sent a fatal TLS alert")                           \
-    X(WEBSOCKET_PROTOCOL, "websocket_protocol", "a WebSocket frame against the rules")       \
-    X(WEBSOCKET_TEXT, "websocket_text", "a WebSocket message of text: DERP is binary")       \
-    X(WEBSOCKET_CLOSED, "websocket_closed", "the client closed its WebSocket with an error") \
-    X(NO_MEMORY, "no_memory", "no packet memory for a login or an incomplete TLS record")    \
-    X(SLOW, "slow", "a send took longer than the write timeout while packet memory was short")
+#define CLOSE_REASONS(X)                                                                       \
+    X(EOF, "eof", "the client closed")                                                         \
+    X(RECEIVE_ERROR, "receive_error", "the socket failed while reading")                       \
+    X(SEND_ERROR, "send_error", "the socket failed while writing")                             \
+    X(WRITE_TIMEOUT, "write_timeout", "the client took nothing for the write timeout")         \
+    X(FRAME_TOO_SHORT, "frame_too_short", "frame below the least length of its type")          \
+    X(FRAME_TOO_LONG, "frame_too_long", "frame above the greatest length of its type")         \
+    X(FRAME_LENGTH, "frame_length", "frame without the one length of its type")                \
+    X(FRAME_FORBIDDEN, "frame_forbidden", "mesh frame from a client without the mesh key")     \
+    X(TLS_BAD_RECORD, "tls_bad_record", "a TLS record that cannot be one, or does not open")   \
+    X(TLS_ALERT, "tls_alert", "the client sent a fatal TLS alert")                             \
+    X(WEBSOCKET_PROTOCOL, "websocket_protocol", "a WebSocket frame against the rules")         \
+    X(WEBSOCKET_TEXT, "websocket_text", "a WebSocket message of text: DERP is binary")         \
+    X(WEBSOCKET_CLOSED, "websocket_closed", "the client closed its WebSocket with an error")   \
+    X(NO_MEMORY, "no_memory", "no packet memory for a login or an incomplete TLS record")      \
+    X(SLOW, "slow", "a send took longer than the write timeout while packet memory was short") \
+    X(WATCH_BEHIND, "watch_behind", "a watching mesh peer fell behind, and has to start over") \
+    X(WATCHERS_FULL, "watchers_full", "too many mesh peers watch")                             \
+    X(CLOSE_PEER, "close_peer", "a mesh peer asked for it by ClosePeer")
 
 #define REFUSE_REASONS(X)                                                                        \
     X(SESSIONS_FULL, "sessions_full", "too many at the door: the oldest of the largest network") \

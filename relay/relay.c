@@ -18,8 +18,10 @@ enum {
 
 static uint32_t items_for(uint64_t most) { return (uint32_t)power_of_two_above(most); }
 
-/* LEFT: one per connection of the worker. */
-static uint32_t left_items(const struct limits *limits) { return items_for(limits_connections_per_worker(limits)); }
+/* LEFT, and perhaps WATCH: one of each per connection of the worker. */
+static uint32_t left_items(const struct limits *limits) {
+    return items_for(2 * (uint64_t)limits_connections_per_worker(limits));
+}
 
 static size_t lane_cost(uint32_t items) {
     return arena_cost(sizeof(struct lane)) + arena_cost(lane_storage_size(items, sizeof(struct mail)));
@@ -392,6 +394,7 @@ static void make_worker(struct relay *relay, uint32_t idx, uint64_t now_ns) {
     options.duplicates_policy = relay->options.duplicates_policy;
     options.rate = relay->options.rate;
     memcpy(options.source_secret, relay->source_secret, sizeof(options.source_secret));
+    options.server_key = relay->options.front.public_key;
     options.has_no_rtt = relay->options.has_no_rtt;
     struct worker_links links = {.from_control = relay->control_to_worker[idx],
                                  .to_control = relay->worker_to_control[idx],
@@ -402,6 +405,7 @@ static void make_worker(struct relay *relay, uint32_t idx, uint64_t now_ns) {
                                  .office_ring = relay->rings[THREAD_OFFICE],
                                  .parcels = relay->front.parcels.parcels,
                                  .directory = &relay->directory,
+                                 .presence = relay->control.presence,
                                  .epoch = &relay->epoch,
                                  .epoch_idx = idx,
                                  .stations = relay->stations,
@@ -600,6 +604,7 @@ void relay_fini(struct relay *relay) {
     }
     key_private_wipe(&relay->options.front.private_key);
     nodekeys_wipe(&relay->options.front.node.desk.keys);
+    key_mesh_wipe(&relay->options.front.mesh_key);
     debug_access_wipe(&relay->options.front.debug_access);
     for (uint32_t i = 0; i < relay->threads_count; i++) ring_close(relay->rings[i]);
     ring_close(relay->main_ring);

@@ -61,6 +61,8 @@ struct session_login {
     struct node_key key;
     bool can_ack_pings;
     bool is_prober;
+    bool is_mesh_peer;
+    char app_name[DERP_APP_NAME_SIZE_MAX + 1];
     uint8_t server_info[LOGIN_SERVER_INFO_FRAME_SIZE];  // the frame the worker sends first
 };
 

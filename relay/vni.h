@@ -8,12 +8,12 @@
  *         |  30 s after it was last promised        |  either leg silent for 5 min
  *         +-----------------> gone <----------------+
  *
- * Slots: there is an array of them, a power of two. The low bits of a VNI are the number of its slot, so a packet finds
- * its endpoint without any index: one cache line for VNI and both addresses. Which free slot comes next is drawn, from
- * at least 512 and a quarter more than are in use (slots that were never used cost no memory); the high bits go through
- * all their values in an order of the slot's own that depends on a secret. So a VNI is hard to guess and comes back
- * after at least 16 other lives of its slot. `life` is the Lamport id and the VNI in one word: it names one endpoint for
- * ever, and is what everybody compares who has come by a slot without a lock.
+ * Slots: there is an array of them, a power of two. The low bits of a VNI are the number of its slot, so a packet
+ * finds its endpoint without any index: one cache line for VNI and both addresses. Which free slot comes next is
+ * drawn, from at least 512 and a quarter more than are in use (slots that were never used cost no memory); the high
+ * bits go through all their values in an order of the slot's own that depends on a secret. So a VNI is hard to guess
+ * and comes back after at least 16 other lives of its slot. `life` is the Lamport id and the VNI in one word: it names
+ * one endpoint for ever, and is what everybody compares who has come by a slot without a lock.
  *
  * Threads. One owner (who allocates, expires, releases: control or the office) and any number of workers.
  *   owner    vni_find, vni_allocate, vni_release, vni_expire, and the switches

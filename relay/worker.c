@@ -48,6 +48,7 @@ void worker_init(struct worker *w, struct arena *arena, const struct worker_opti
     w->peers = arena_take(arena, options->peers_max * sizeof(struct peer));
     senders_init(&w->senders, arena, options->conns_max * 4, rng);
     wheel_init(&w->wheel, now_ns);
+    w->server_key = options->server_key;
     memcpy(w->source_secret, options->source_secret, sizeof(w->source_secret));
 }
 
@@ -246,6 +247,7 @@ static void on_mail(struct worker *w, const struct mail *mail) {
         case MAIL_STUN_ASK:
         case MAIL_STUN_SEEN:
         case MAIL_TOKENS:
+        case MAIL_WATCH:
         case MAIL_LEFT: break;
     }
     BUG("mail that a worker does not get");
@@ -374,6 +376,7 @@ uint64_t worker_step(struct worker *w, uint64_t now_ns) {
     crossing_flush_out(&w->crossing);
     phase_timers(w);
     w->rtt_due_ns = rtt_step(w);
+    watchers_look(w);
     phase_flush(w);
     phase_dump(w);
     crossing_flush_home(&w->crossing);
@@ -388,5 +391,5 @@ uint64_t worker_step(struct worker *w, uint64_t now_ns) {
 
 bool worker_may_sleep(struct worker *w) {
     epoch_leave(w->links.epoch, w->links.epoch_idx);
-    return !lane_has_mail(w->links.from_control) && !crossing_has_mail(&w->crossing);
+    return !lane_has_mail(w->links.from_control) && !crossing_has_mail(&w->crossing) && !watchers_have_news(w);
 }

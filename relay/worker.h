@@ -27,9 +27,11 @@
 #include "relay/packet.h"
 #include "relay/parcel.h"
 #include "relay/peer.h"
+#include "relay/presence.h"
 #include "relay/rate.h"
 #include "relay/rtt.h"
 #include "relay/senders.h"
+#include "relay/watcher.h"
 
 /* What a worker needs to know of the rest of the house; all of it outlives the worker. */
 struct worker_links {
@@ -42,6 +44,7 @@ struct worker_links {
     struct ring *office_ring;
     struct parcel *parcels;     // frozen base of the front's parcels
     const struct directory *directory;
+    const struct presence *presence;
     struct epoch *epoch;
     unsigned epoch_idx;
     struct crossing_station *stations;  // of all workers: relay/crossing.h
@@ -58,6 +61,7 @@ struct worker_options {
     enum duplicates_policy duplicates_policy;
     struct rate_limit rate;
     uint8_t source_secret[16];
+    struct node_key server_key;
     bool has_no_rtt;  // no samples of round-trip times
 };
 
@@ -90,6 +94,10 @@ struct worker {
     struct conn *holder_newest;
     struct conn *current;  // whose bytes are handled or sealed now: must not be ended by a need for memory
     struct dump *dump;  // under way, or NULL
+    struct watcher *watchers;
+    uint32_t watchers_count;
+    uint64_t presence_seen;  // end of the log of presence when watchers were last made to look
+    struct node_key server_key;  // our own
     const struct directory *directory;
     struct worker_links links;
     uint64_t write_timeout_ns;

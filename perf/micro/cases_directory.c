@@ -41,7 +41,7 @@ static void *make(const struct bench_case *self, char *why) {
     for (uint32_t i = 0; i < keys; i++) {
         struct node_key key = key_of(0, i);
         CHECK(directory_has_room(&a->directory));
-        directory_publish(&a->directory, &key, route_make(0, i, 1));
+        directory_publish(&a->directory, &key, route_make(0, i, 1), NULL);
     }
     uint64_t seed = a->is_hit ? 0 : 1;
     for (uint32_t i = 0; i < a->asked; i++) a->keys[i] = key_of(seed, rng_below(&a->rng, keys));

@@ -5,11 +5,12 @@
  * Mocked: the ring (below: events come from a list, sends end as the input says). Everything else is the real thing.
  * Input: byte 0..3 choose how plaintext is cut into records, how records are cut into arrivals, how much of each send
  * the kernel takes, and by bits: 1 the attacker's key has a second connection, 2 it is a WebSocket, and the rest is
- * what it sends, 4 the rest is wrapped in WebSocket messages first; the rest is the stream of frames.
+ * what it sends, 4 the rest is wrapped in WebSocket messages first, 8 it is a mesh peer; the rest is the stream of
+ * frames.
  *
  * Beyond crashes: what reaches the other client, a plain one, are whole frames that a client accepts, with the
- * attacker's key as source; packets received = sent + dropped when all is quiet; after everybody has left no packet
- * memory, no connection and no sender pair is taken.
+ * attacker's key as source, or any but zero by a mesh peer; packets received = sent + dropped when all is quiet; after
+ * everybody has left no packet memory, no connection, no watcher and no sender pair is taken.
  */
 #include <stdlib.h>
 
@@ -108,6 +109,7 @@ static struct worker worker;
 static struct metrics metrics;
 static struct epoch epoch;
 static struct directory directory;
+static struct presence presence;
 static struct arena arena;
 static struct rng rng;
 static struct parcel *parcels;
@@ -133,11 +135,13 @@ static void make_house(void) {
                                  .to_front = &to_front,
                                  .parcels = parcels,
                                  .directory = &directory,
+                                 .presence = &presence,
                                  .epoch = &epoch,
                                  .stations = &station,
                                  .workers_count = 1};
     memset(&metrics, 0, sizeof(metrics));
     memset(&station, 0, sizeof(station));
+    memset(&presence, 0, sizeof(presence));
     worker_init(&worker, &arena, &options, &links, NULL, &metrics, &rng, now_ns);
 }
 
@@ -165,7 +169,7 @@ static struct node_key key_of(uint8_t name) {
 }
 
 /* A login: what front and control do with one. */
-static route admit(uint8_t name, uint32_t slot, int fd, const struct record *record, bool is_websocket) {
+static route admit(uint8_t name, uint32_t slot, int fd, const struct record *record, bool is_websocket, bool is_mesh) {
     struct node_key key = key_of(name);
     route where = route_make(0, slot, 1);
     struct conn_value value = {.conn_id = (uint64_t)fd,
@@ -176,7 +180,8 @@ static route admit(uint8_t name, uint32_t slot, int fd, const struct record *rec
                                .keepalive_due_ns = now_ns + 3600 * NS_PER_S,
                                .not_here_tokens = 3,
                                .not_here_refilled_ns = now_ns,
-                               .stream_side = DERP_SERVER,
+                               .is_mesh_peer = is_mesh,
+                               .stream_side = is_mesh ? DERP_SERVER_MESH : DERP_SERVER,
                                .is_websocket = is_websocket};
     memcpy(value.key, key.bytes, KEY_SIZE);
     if (record) conn_value_from_record(&value, record);
@@ -186,7 +191,10 @@ static route admit(uint8_t name, uint32_t slot, int fd, const struct record *rec
     parcel->size = (uint32_t)(w.at - parcel->bytes);
     mail(&(struct mail){
         .kind = MAIL_ADOPT, .parcel_idx = (uint16_t)fd, .where = where, .conn_id = (uint64_t)fd, .key = key});
-    if (directory_find(&directory, &key) == ROUTE_NONE) directory_publish(&directory, &key, where);
+    struct presence_event event = {.kind = PRESENCE_PRESENT, .key = key, .where = where};
+    conn_value_present(&value, &event.present);
+    if (directory_find(&directory, &key) == ROUTE_NONE) directory_publish(&directory, &key, where, &event.present);
+    presence_write(&presence, &event);
     mail(&(struct mail){.kind = MAIL_GO, .where = where, .conn_id = (uint64_t)fd});
     step();
     return where;
@@ -246,7 +254,7 @@ static void deliver(struct ring_socket *socket, const uint8_t *bytes, size_t siz
 
 /* ---- what must hold ---- */
 
-static void check_heard(void) {
+static void check_heard(bool is_mesh) {
     struct derp_stream stream;
     struct derp_frame_view frame;
     struct reader in = reader_of(heard, heard_size);
@@ -261,7 +269,8 @@ static void check_heard(void) {
         if (event == DERP_STREAM_NEED_SPACE) derp_stream_give_space(&stream, space);
         if (event != DERP_STREAM_FRAME || frame.type == DERP_PEER_GONE) continue;
         CHECK(frame.type == DERP_RECV_PACKET && derp_read_recv(frame.payload, frame.length, &recv));
-        CHECK(key_equal(recv.src, &source) || key_equal(recv.src, &own));
+        bool is_forwarded = is_mesh && !key_is_zero(recv.src);
+        CHECK(key_equal(recv.src, &source) || key_equal(recv.src, &own) || is_forwarded);
     }
     free(space);
 }
@@ -275,7 +284,8 @@ static uint64_t dropped(void) {
 }
 
 static void check_sums(void) {
-    CHECK(stat_get(&metrics.packets_received) == stat_get(&metrics.packets_sent) + dropped());
+    uint64_t received = stat_get(&metrics.packets_received) + stat_get(&metrics.packets_forwarded_in);
+    CHECK(received == stat_get(&metrics.packets_sent) + dropped());
 }
 
 static void close_all(void) {
@@ -289,7 +299,8 @@ static void close_all(void) {
 static void check_empty(void) {
     struct mail left;
     (void)lane_flush(&to_control);
-    while (lane_pop(&to_control, &left)) CHECK(left.kind == MAIL_LEFT);
+    while (lane_pop(&to_control, &left)) CHECK(left.kind == MAIL_LEFT || left.kind == MAIL_WATCH);
+    CHECK(worker.watchers == NULL && worker.watchers_count == 0);
     CHECK(pool_used(&worker.conns) == 0 && worker.packets.bytes_taken == 0 && worker.holder_oldest == NULL);
     CHECK(stat_get(&metrics.connections) == 0);
 }
@@ -321,11 +332,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     CHECK(record_init(&server, AEAD_AES_128_GCM, false, secret_in, secret_out));
     CHECK(record_init(&attacker, AEAD_AES_128_GCM, true, secret_out, secret_in));
     bool is_websocket = data[3] & 2, is_wrapped = is_websocket && (data[3] & 4);
-    admit('b', 0, 1, NULL, false);
-    admit('a', 1, 2, &server, is_websocket);
+    bool is_mesh = data[3] & 8;
+    admit('b', 0, 1, NULL, false, false);
+    admit('a', 1, 2, &server, is_websocket, is_mesh);
     struct conn *plain = peer_active(&worker.peers[0]), *tls = peer_active(&worker.peers[1]);
     listener_socket = &plain->r.socket;
-    if (data[3] & 1) admit('a', 1, 3, NULL, false);
+    if (data[3] & 1) admit('a', 1, 3, NULL, false, is_mesh);
     send_share = data[2];
     size_t sealed_size, wrapped_size = size - 4;
     uint8_t *wrapped = is_wrapped ? wrap_all(data + 4, size - 4, data[0], &wrapped_size) : NULL;
@@ -337,7 +349,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     now_ns += 3 * NS_PER_S;  // a WebSocket that broke a rule is waited for
     quiet();
     check_sums();
-    check_heard();
+    check_heard(is_mesh);
     close_all();
     check_empty();
     free(sealed);

@@ -49,19 +49,23 @@ type member struct {
 // enter logs in by a fast start; every third is at home, every fifth would
 // rather be elsewhere.
 func enter(s *relay.Server, config *tls.Config, n int) (*member, error) {
+	return enterAs(s, config, n, key.NewNode())
+}
+
+func enterAs(s *relay.Server, config *tls.Config, n int, priv key.NodePrivate) (*member, error) {
 	c, err := wire.Dial(s.Addr, wait, 0)
 	if err != nil {
 		return nil, err
 	}
 	m := &member{Conn: c, preferred: n%3 == 0, notIdeal: n%5 == 0}
-	if err := m.login(s, config); err != nil {
+	if err := m.login(s, config, priv); err != nil {
 		c.Close()
 		return nil, fmt.Errorf("login: %w", err)
 	}
 	return m, nil
 }
 
-func (m *member) login(s *relay.Server, config *tls.Config) error {
+func (m *member) login(s *relay.Server, config *tls.Config, priv key.NodePrivate) error {
 	if config != nil {
 		c, err := tryHandshake(m.Conn.Conn, config)
 		if err != nil {
@@ -80,7 +84,6 @@ func (m *member) login(s *relay.Server, config *tls.Config) error {
 	if err != nil {
 		return err
 	}
-	priv := key.NewNode()
 	m.pub = priv.Public()
 	if err := m.Send(wire.ClientInfo(priv, server, wire.DefaultInfo)); err != nil {
 		return err
@@ -129,6 +132,7 @@ type crowd struct {
 	s       *relay.Server
 	config  *tls.Config
 	members []*member
+	privs   []key.NodePrivate // nil: new ones each time
 	entered atomic.Int64
 }
 
@@ -151,7 +155,11 @@ func (c *crowd) each(f func(i int, r *rand.Rand) error) error {
 }
 
 func (c *crowd) enter(i int) error {
-	m, err := enter(c.s, c.config, int(c.entered.Add(1)))
+	priv := key.NewNode()
+	if c.privs != nil {
+		priv = c.privs[i]
+	}
+	m, err := enterAs(c.s, c.config, int(c.entered.Add(1)), priv)
 	c.members[i] = m
 	return err
 }

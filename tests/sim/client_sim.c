@@ -33,6 +33,7 @@ void client_fini(struct client *client) {
 
 static void done(struct client *client, bool reset) {
     sim_note("client ends", client->idx, reset);
+    client->is_watching = false;
     if (client->end) net_close(client->end, reset);
     client->end = NULL;
     client->state = CLIENT_DONE;
@@ -90,6 +91,7 @@ void client_end(struct client *client, enum client_fate fate) {
  * this run, afterwards because the client did not read. */
 static bool has_excuse(const struct client *client) {
     if (client->is_ending && client->plan.fate != FATE_STAYS) return true;
+    if (client->oracle->keys[client->plan.key].close_peers > 0) return true;
     if (client->state == CLIENT_LIVE) return net_is_timed_out(client->link);
     bool is_short = faults.are_places_few || faults.are_parcels_few || client->oracle->was_overfull;
     return is_short || faults.accept_error_one_in || client->plan.lingers;
@@ -119,12 +121,30 @@ static void on_recv(struct client *client, const uint8_t *payload, size_t length
     struct derp_recv recv;
     if (!derp_read_recv(payload, length, &recv)) sim_fail("client %u: a short RecvPacket", client->idx);
     oracle_on_recv(client->oracle, client->idx, &recv);
+    /* Who watches is told of departures by what it watches, which may be ahead of packets. */
+    uint32_t src = oracle_key_idx(client->oracle, recv.src);
+    if (client->is_watching) client->oracle->clients[client->idx].has_heard[src] = false;
 }
 
 static void on_gone(struct client *client, const uint8_t *payload, size_t length) {
     struct derp_peer_gone gone;
     if (!derp_read_peer_gone(payload, length, &gone)) sim_fail("client %u: a short PeerGone", client->idx);
+    if (client->is_watching && gone.reason == DERP_GONE_DISCONNECTED) {
+        client->views[oracle_key_idx(client->oracle, gone.key)] = false;
+        tally_add(TALLY_VIEWS, 1);
+        return;
+    }
     oracle_on_peer_gone(client->oracle, client->idx, &gone);
+}
+
+static void on_present(struct client *client, const uint8_t *payload, size_t length) {
+    struct derp_peer_present present;
+    if (!client->is_watching) sim_fail("client %u: PeerPresent, and it does not watch", client->idx);
+    if (!derp_read_peer_present(payload, length, &present) || length != DERP_PEER_PRESENT_LENGTH) {
+        sim_fail("client %u: a PeerPresent of %zu bytes", client->idx, length);
+    }
+    client->views[oracle_key_idx(client->oracle, present.key)] = true;
+    tally_add(TALLY_VIEWS, 1);
 }
 
 static void on_keep_alive(struct client *client) {
@@ -136,6 +156,7 @@ static void on_live_frame(struct client *client, uint8_t type, const uint8_t *pa
     switch (type) {
         case DERP_RECV_PACKET: on_recv(client, payload, length); return;
         case DERP_PEER_GONE: on_gone(client, payload, length); return;
+        case DERP_PEER_PRESENT: on_present(client, payload, length); return;
         case DERP_PONG: on_pong(client, payload, length); return;
         case DERP_KEEP_ALIVE: on_keep_alive(client); return;
         default: sim_fail("client %u: a frame of type %u", client->idx, type);
@@ -155,6 +176,7 @@ static void on_server_info(struct client *client, uint8_t *payload, size_t lengt
         client->stall_until_ns = is_for_ever ? TIME_NEVER : client->stall_from_ns + client->plan.stall_ns;
     }
     oracle_on_server_info(client->oracle, client->idx);
+    if (client->plan.is_watcher && !client->is_watching && !client->is_ending) talk_watch(client);
 }
 
 static void on_server_key(struct client *client, const uint8_t *payload, size_t length) {
@@ -231,6 +253,7 @@ static void start(struct client *client) {
     talk_request(client);
     if (!client->plan.is_pipelined) return;
     talk_client_info(client);
+    if (client->plan.is_watcher) talk_watch(client);
     for (int i = 0; i < PIPELINED_SENDS_MAX && client->plan.sends > 0; i++, client->plan.sends--) talk_packet(client);
     if (client->plan.is_hasty) client_end(client, client->plan.fate);
 }

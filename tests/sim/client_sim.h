@@ -40,6 +40,9 @@ struct client_plan {
     bool is_fast_start;
     bool is_pipelined;      // everything up to the first packets at once, before the server has said anything
     bool lingers;           // connects, and says nothing
+    bool is_mesh;  // shows the mesh key, forwards packets, and closes others if it
+    bool is_closer;
+    bool is_watcher;  // and asks who is here
     enum client_talk talk;
     uint32_t sends;
     uint32_t dst_first;     // packets go to so many keys from this number on
@@ -91,6 +94,8 @@ struct client {
     uint32_t keep_alives;
     uint32_t pings_sent;
     uint32_t pongs_number;   // the last ping that was answered, + 1
+    bool views[ORACLE_KEYS];  // a watcher: who is here, by what it was told
+    bool is_watching;        // has asked
     bool is_connected;       // or was
     bool is_ending;          // the fate comes when the output is written
 };

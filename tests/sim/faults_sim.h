@@ -77,6 +77,10 @@ uint64_t faults_stuck_ns_min(void);
     X(RESETS, "clients reset")                            \
     X(MISBEHAVED, "frames of wrong length")               \
     X(MESH_FRAMES, "mesh frames without permission")      \
+    X(WATCHES, "requests to watch")                       \
+    X(VIEWS, "arrivals and departures watched")           \
+    X(FORWARDED, "packets forwarded by mesh peers")       \
+    X(CLOSE_PEERS, "requests to close somebody")          \
     X(RATED, "runs with a rate limit")                    \
     X(FIGHTERS, "runs that disable fighters")             \
     X(JAMS, "jams of memory")                             \

@@ -78,9 +78,23 @@ void oracle_make(struct oracle *oracle, uint32_t client, uint32_t dst, size_t si
     CHECK(!is_disco || size >= DERP_DISCO_SIZE_MIN);
     if (is_disco) from->disco_to[dst]++;
     uint32_t number = oracle->records_count++;
-    oracle->records[number] = (struct oracle_record){sim.now_ns, client, dst, (uint32_t)size, is_disco, false};
+    oracle->records[number] = (struct oracle_record){
+        .sent_ns = sim.now_ns, .client = client, .dst = dst, .size = (uint32_t)size, .is_disco = is_disco};
     fill(data, size, number, is_disco);
     sim_note("client sends to", client, dst);
+}
+
+void oracle_make_forward(struct oracle *oracle, uint32_t client, uint32_t dst, size_t size, bool is_disco,
+                         uint8_t *data) {
+    CHECK(size > 0);
+    oracle_make(oracle, client, dst, size, is_disco, data);
+    oracle->records[oracle->records_count - 1].is_forwarded = true;
+    oracle->forwarded++;
+    tally_add(TALLY_FORWARDED, 1);
+}
+
+static uint32_t source_of(const struct oracle *oracle, const struct oracle_record *record) {
+    return record->is_forwarded ? ORACLE_KEY_AFAR : oracle->clients[record->client].key;
 }
 
 static void on_empty(struct oracle *oracle, uint32_t src, uint32_t dst) {
@@ -97,11 +111,11 @@ static void judge(struct oracle *oracle, uint32_t client, uint32_t src, const st
     struct oracle_record *record = &oracle->records[number];
     if (record->is_delivered) sim_fail("packet %u was delivered twice", number);
     if (record->dst != to->key) sim_fail("packet %u for key %u went to key %u", number, record->dst, to->key);
-    if (oracle->clients[record->client].key != src) sim_fail("packet %u has the wrong source, key %u", number, src);
+    if (source_of(oracle, record) != src) sim_fail("packet %u has the wrong source, key %u", number, src);
     if (record->size != recv->data_size) sim_fail("packet %u has %zu bytes", number, recv->data_size);
     fill(scratch, record->size, number, record->is_disco);
     if (memcmp(scratch, recv->data, record->size) != 0) sim_fail("packet %u was altered", number);
-    uint32_t *newest = &to->newest_from[record->client][record->is_disco];
+    uint32_t *newest = &to->newest_from[record->client][record->is_disco + 2 * record->is_forwarded];
     if (*newest > number) sim_fail("packet %u was overtaken by packet %u", number, *newest - 1);
     *newest = number + 1;
     record->is_delivered = true;
@@ -116,7 +130,7 @@ void oracle_on_recv(struct oracle *oracle, uint32_t client, const struct derp_re
         judge(oracle, client, src, recv);
     }
     note_arrived(oracle, to->key, recv->data_size);
-    to->has_heard[src] = true;
+    to->has_heard[src] = src != ORACLE_KEY_AFAR;
     oracle->delivered++;
     oracle->delivered_bytes += recv->data_size;
     if (route_worker(oracle->keys[src].where) != route_worker(oracle->keys[to->key].where)) oracle->crossed++;
@@ -139,7 +153,7 @@ void oracle_on_peer_gone(struct oracle *oracle, uint32_t client, const struct de
 
 /* ---- presence ---- */
 
-static bool is_published(const struct oracle *oracle, uint32_t key) {
+bool oracle_is_published(const struct oracle *oracle, uint32_t key) {
     return directory_find(&oracle->house->relay.directory, &oracle->public_keys[key]) != ROUTE_NONE;
 }
 
@@ -160,7 +174,7 @@ static bool is_deserted(const struct oracle *oracle, route where) {
 /* A key that comes back before control knows that it has left is not reported gone, but nobody has received for it. */
 static void on_presence(struct oracle *oracle, const struct presence_event *event) {
     uint32_t key = oracle_key_idx(oracle, &event->key);
-    sim_note(event->kind == PRESENCE_PRESENT ? "present" : "gone", key, event->conn_id);
+    sim_note(event->kind == PRESENCE_PRESENT ? "present" : "gone", key, event->present.conn_id);
     struct oracle_key *k = &oracle->keys[key];
     if (event->kind == PRESENCE_PRESENT) {
         if (k->presents_now++ == 0 || is_deserted(oracle, event->where)) k->since_ns = sim.now_ns;
@@ -191,9 +205,10 @@ void oracle_check_client(const struct oracle *oracle, uint32_t client) {
     const struct oracle_client *c = &oracle->clients[client];
     const struct house *house = oracle->house;
     uint64_t forgotten = HOUSE_SUM(house, peer_gone_lost) + HOUSE_SUM(house, senders_forgotten);
-    if (!is_published(oracle, c->key)) sim_fail("client %u is connected and its key is not in the directory", client);
+    if (!oracle_is_published(oracle, c->key))
+        sim_fail("client %u is connected and its key is not in the directory", client);
     for (uint32_t key = 0; key < ORACLE_KEYS; key++) {
-        if (c->has_heard[key] && !is_published(oracle, key) && forgotten == 0)
+        if (c->has_heard[key] && !oracle_is_published(oracle, key) && forgotten == 0)
             sim_fail("client %u was not told that key %u left", client, key);
     }
 }
@@ -254,7 +269,8 @@ static void check_drops(const struct oracle *oracle) {
     bool is_full = oracle->was_overfull || oracle->was_key_overfull;
     bool has_left = oracle->has_somebody_left || net_timeouts() > 0;
     bool has_many = house->relay.options.limits.workers_count > 1;
-    expect_none(house, DROP_UNKNOWN_DEST_ON_FWD, false, "and there is no mesh");
+    expect_none(house, DROP_UNKNOWN_DEST_ON_FWD, oracle->forwarded > 0, "and nothing was forwarded");
+    expect_none(house, DROP_NO_SOURCE, false, "and all have a source");
     expect_none(house, DROP_GONE_DISCONNECTED, has_left, "and nobody has left");
     expect_none(house, DROP_WRITE_ERROR, has_left, "and nobody has left");
     expect_none(house, DROP_QUEUE_HEAD, is_full, "though no queue was full");
@@ -283,6 +299,7 @@ static uint64_t closes_max(const struct oracle *oracle, enum close_reason reason
         case CLOSE_FRAME_TOO_SHORT:
         case CLOSE_FRAME_TOO_LONG: return oracle->misbehaved;
         case CLOSE_FRAME_FORBIDDEN: return oracle->mesh_frames;
+        case CLOSE_CLOSE_PEER: return any;
         case CLOSE_NO_MEMORY: return oracle->was_overfull ? UINT64_MAX : 0;
         default: return 0;
     }
@@ -316,20 +333,25 @@ static void check_ends(const struct oracle *oracle) {
 
 static void check_gentle(const struct oracle *oracle) {
     const struct house *house = oracle->house;
-    if (HOUSE_SUM(house, packets_received) != oracle->sent) sim_fail("the relay has not received every packet");
+    uint64_t received = HOUSE_SUM(house, packets_received) + HOUSE_SUM(house, packets_forwarded_in);
+    if (received != oracle->sent) sim_fail("the relay has not received every packet");
     if (oracle->delivered != HOUSE_SUM(house, packets_sent) ||
         oracle->delivered_bytes != HOUSE_SUM(house, bytes_sent)) {
         sim_fail("not everything that counts as sent was delivered");
     }
     for (int reason = 0; reason < DROP_REASON_COUNT; reason++) {
-        expect_none(house, (enum drop_reason)reason, reason == DROP_UNKNOWN_DEST, "and nobody has left");
+        bool is_unknown = reason == DROP_UNKNOWN_DEST || reason == DROP_UNKNOWN_DEST_ON_FWD;
+        expect_none(house, (enum drop_reason)reason, is_unknown, "and nobody has left");
     }
 }
 
 void oracle_check_counts(const struct oracle *oracle) {
     const struct house *house = oracle->house;
     uint64_t lost = house_dropped(house, DROP_WRITE_ERROR);
-    if (HOUSE_SUM(house, packets_received) > oracle->sent) sim_fail("the relay counts more packets than were sent");
+    uint64_t forwarded = HOUSE_SUM(house, packets_forwarded_in);
+    if (forwarded > oracle->forwarded || HOUSE_SUM(house, packets_received) + forwarded > oracle->sent) {
+        sim_fail("the relay counts more packets than were sent");
+    }
     if (oracle->delivered > HOUSE_SUM(house, packets_sent) + lost) {
         sim_fail("more packets were delivered than the relay counts");
     }
@@ -344,6 +366,6 @@ void oracle_check_counts(const struct oracle *oracle) {
 void oracle_check_all_gone(const struct oracle *oracle) {
     for (uint32_t key = 0; key < ORACLE_KEYS; key++) {
         if (oracle->keys[key].presents_now) sim_fail("key %u has left and is present", key);
-        if (is_published(oracle, key)) sim_fail("key %u has left and is in the directory", key);
+        if (oracle_is_published(oracle, key)) sim_fail("key %u has left and is in the directory", key);
     }
 }

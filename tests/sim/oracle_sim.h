@@ -24,7 +24,7 @@
 enum { ORACLE_KEYS = 14, ORACLE_CLIENTS = 64, ORACLE_RECORDS = 32768, ORACLE_HEAD = 16 };
 
 /* The last keys never log in. */
-enum { ORACLE_KEYS_NOWHERE = 2 };
+enum { ORACLE_KEYS_NOWHERE = 2, ORACLE_KEY_AFAR = ORACLE_KEYS - 1 };  // mesh peers forward packets of the last
 
 struct oracle_record {
     uint64_t sent_ns;
@@ -32,6 +32,7 @@ struct oracle_record {
     uint32_t dst;
     uint32_t size;
     bool is_disco;
+    bool is_forwarded;
     bool is_delivered;
 };
 
@@ -40,20 +41,21 @@ struct oracle_client {
     bool is_steady;  // at rest: connected, and everything it has sent was written
     bool is_closed;  // the relay has closed its connection,
     uint64_t closed_ns;  // at that time
-    uint32_t newest_from[ORACLE_CLIENTS][2];  // record number + 1 of the last packet of each sender, by kind
+    uint32_t newest_from[ORACLE_CLIENTS][4];  // record number + 1 of the last packet of each sender, by kind and source
     bool has_heard[ORACLE_KEYS];  // packets of the key, since the last PeerGone
     uint32_t disco_to[ORACLE_KEYS];
     uint32_t not_here_from[ORACLE_KEYS];
 };
 
 struct oracle_key {
-    uint64_t infos;         // ServerInfos seen
-    uint64_t presents;      // ever
+    uint64_t infos;  // ServerInfos seen
+    uint64_t presents;  // ever
     uint64_t presents_now;  // since the last gone
-    uint64_t since_ns;      // present since; TIME_NEVER: it is not
-    route where;            // when it was last present
+    uint64_t since_ns;  // present since; TIME_NEVER: it is not
+    route where;  // when it was last present
     uint64_t waiting_bytes;  // at most, in slots: sent to it and not delivered, since the last rest
     bool is_overfull;  // more waited than a queue may hold
+    uint32_t close_peers;  // a mesh peer wants it closed: so often
 };
 
 struct oracle {
@@ -69,17 +71,18 @@ struct oracle {
     uint32_t empty_sent[ORACLE_KEYS][ORACLE_KEYS];
     uint32_t empty_delivered[ORACLE_KEYS][ORACLE_KEYS];
     uint64_t sent;  // by clients: whole frames given to the network
+    uint64_t forwarded;  // of those: by mesh peers
     uint64_t delivered;
     uint64_t delivered_bytes;
     uint64_t crossed;  // of those delivered: from a key on another worker
     uint64_t presents_all;
     uint64_t waiting_bytes;
-    bool is_overfull;   // the run's memory may have run out, since the last rest,
+    bool is_overfull;  // the run's memory may have run out, since the last rest,
     bool was_overfull;  // or ever
     bool was_key_overfull;
     uint32_t conns_most;  // connections at one time, as control's books have it
     bool has_somebody_left;
-    bool has_slow;   // readers that are slow or stop for a while, or floods: packets may wait for long
+    bool has_slow;  // readers that are slow or stop for a while, or floods: packets may wait for long
     uint32_t misbehaved;  // frames of wrong length,
     uint32_t mesh_frames;  // frames without permission,
     uint32_t lingered;  // and clients that did not log in
@@ -92,6 +95,13 @@ uint32_t oracle_key_idx(const struct oracle *oracle, const struct node_key *key)
 
 /* A new packet of `size` bytes (0 or >= ORACLE_HEAD; disco: >= DERP_DISCO_SIZE_MIN): writes its data. */
 void oracle_make(struct oracle *oracle, uint32_t client, uint32_t dst, size_t size, bool is_disco, uint8_t *data);
+
+/* The same, from ORACLE_KEY_AFAR; `size` is not 0. */
+void oracle_make_forward(struct oracle *oracle, uint32_t client, uint32_t dst, size_t size, bool is_disco,
+                         uint8_t *data);
+
+/* The key is here: at rest, what watchers must believe. */
+bool oracle_is_published(const struct oracle *oracle, uint32_t key);
 
 void oracle_on_recv(struct oracle *oracle, uint32_t client, const struct derp_recv *recv);
 void oracle_on_peer_gone(struct oracle *oracle, uint32_t client, const struct derp_peer_gone *gone);

@@ -112,6 +112,11 @@ static void check_attended(const struct run *run, const struct client *client) {
     }
     if (client->out_size == 0 && client->pings_sent && !client->pongs_number) sim_fail("client %u: no pong", i);
     oracle_check_client(&run->oracle, i);
+    for (uint32_t key = 0; client->is_watching && key < ORACLE_KEYS; key++) {
+        if (client->views[key] != oracle_is_published(&run->oracle, key)) {
+            sim_fail("client %u believes that key %u is %s", i, key, client->views[key] ? "here" : "not here");
+        }
+    }
 }
 
 static void check_clients(const struct run *run) {

@@ -21,6 +21,14 @@ static struct client_plan some_plan(uint32_t key) {
                                 .fate = FATE_STAYS};
 }
 
+/* Another server, or somebody who monitors. */
+static void make_mesh(struct client_plan *plan, bool is_gentle) {
+    plan->is_mesh = true;
+    plan->is_watcher = !sim_one_in(3);
+    plan->is_closer = !is_gentle && sim_one_in(8);
+    if (plan->fate == FATE_MESH) plan->fate = FATE_RESETS;
+}
+
 /* ---- one packet each ---- */
 
 static struct client *guest(struct run *run, uint32_t key) {
@@ -61,6 +69,7 @@ static void come_again(struct run *run, const struct client *before) {
     plan.after = before;
     plan.sends = (uint32_t)sim_between(1, 20);
     plan.dst_count = before->plan.dst_count;
+    if (before->plan.is_mesh) make_mesh(&plan, false);
     (void)run_add_client(run, &plan);
 }
 
@@ -73,6 +82,7 @@ static void add_crowd(struct run *run, uint32_t count, uint32_t keys) {
         plan.sends = (uint32_t)sim_between(10, 60);
         plan.dst_count = keys;
         if (!is_gentle) make_rough(&plan);
+        if (sim_one_in(4)) make_mesh(&plan, is_gentle);
         const struct client *client = run_add_client(run, &plan);
         if (!is_gentle && sim_one_in(3)) come_again(run, client);
     }
@@ -316,7 +326,9 @@ void scene_keep_alives(struct run *run) {
 
 void scene_all_leave(struct run *run) {
     for (uint32_t i = 0; i < run->clients_count; i++) {
-        client_end(&run->clients[i], (enum client_fate)sim_between(FATE_FIN, FATE_COUNT - 1));
+        bool is_mesh = run->clients[i].plan.is_mesh;  // it may send what others may not
+        uint64_t last = is_mesh ? FATE_MISBEHAVES : FATE_COUNT - 1;
+        client_end(&run->clients[i], (enum client_fate)sim_between(FATE_FIN, last));
     }
     run_until_rest(run);
     for (uint32_t i = 0; i < run->clients_count; i++) {

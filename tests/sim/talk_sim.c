@@ -31,9 +31,29 @@ void talk_client_info(struct client *client) {
     struct rng rng;
     rng_init_seeded(&rng, sim_random());
     struct client_info info = {.version = DERP_VERSION, .can_ack_pings = true};
+    info.has_mesh_key = client->plan.is_mesh;
+    if (info.has_mesh_key) info.mesh_key = client->oracle->house->relay.options.front.mesh_key;
     const struct node_key *server = &client->oracle->house->relay.options.front.public_key;
     CHECK(login_write_client_info(&w, &client->oracle->private_keys[client->plan.key], server, &info, &rng,
                                   &client->shared));
+    out_keep(client, &w);
+}
+
+void talk_watch(struct client *client) {
+    struct writer w = out_writer(client);
+    derp_write_watch_conns(&w);
+    out_keep(client, &w);
+    client->is_watching = true;
+    tally_add(TALLY_WATCHES, 1);
+}
+
+/* Whose packets a mesh peer forwards: of one who never comes here itself. */
+static void forward(struct client *client, uint32_t dst, size_t size, bool is_disco) {
+    static uint8_t data[DERP_PACKET_SIZE_MAX];
+    struct writer w = out_writer(client);
+    const struct oracle *oracle = client->oracle;
+    oracle_make_forward(client->oracle, client->idx, dst, size, is_disco, data);
+    derp_write_forward(&w, &oracle->public_keys[ORACLE_KEY_AFAR], &oracle->public_keys[dst], data, size);
     out_keep(client, &w);
 }
 
@@ -64,7 +84,31 @@ static uint32_t some_dst(const struct client *client) {
 }
 
 static void say_packet_of(struct client *client, size_t size) {
-    client_send(client, some_dst(client), size, size >= DERP_DISCO_SIZE_MIN && sim_one_in(3));
+    bool is_disco = size >= DERP_DISCO_SIZE_MIN && sim_one_in(3);
+    if (client->plan.is_mesh && !sim_one_in(4)) {
+        forward(client, some_dst(client), max_of(size, (size_t)ORACLE_HEAD), is_disco);
+    } else {
+        client_send(client, some_dst(client), size, is_disco);
+    }
+}
+
+/* Everybody of that key is to be sent away. */
+static void say_close_peer(struct client *client) {
+    struct writer w = out_writer(client);
+    uint32_t key = some_dst(client);
+    derp_write_close_peer(&w, &client->oracle->public_keys[key]);
+    out_keep(client, &w);
+    client->oracle->keys[key].close_peers++;
+    client->oracle->has_somebody_left = true;
+    tally_add(TALLY_CLOSE_PEERS, 1);
+}
+
+static void say_mesh_word(struct client *client) {
+    if (client->plan.is_watcher && sim_one_in(2)) {
+        talk_watch(client);
+    } else if (client->plan.is_closer) {
+        say_close_peer(client);
+    }
 }
 
 void talk_packet(struct client *client) {
@@ -115,6 +159,9 @@ static void say_mixture(struct client *client) {
         case 0: say_ping(client); return;
         case 1: say_unknown(client); return;
         case 2: say_preferred(client); return;
+        case 3:
+            if (client->plan.is_mesh) say_mesh_word(client);
+            return;
         default: talk_packet(client); client->plan.sends--;
     }
 }

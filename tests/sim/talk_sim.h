@@ -5,6 +5,7 @@
 
 void talk_request(struct client *client);
 void talk_client_info(struct client *client);
+void talk_watch(struct client *client);
 
 /* The next of what it plans to say; counts down plan.sends. */
 void talk_something(struct client *client);

@@ -179,7 +179,7 @@ static void test_golden_frames(void **state) {
            "0100000028 44455250f09f9491 8f40c5adb68f25624ae5b214ea767a6ec94d829d3d7b5e1ad1ba6f3e2138285f");
     struct derp_peer_present peer = {
         .key = &k11, .ip = {[10] = 0xff, 0xff, 192, 0, 2, 1}, .port = 54321, .flags = DERP_PRESENT_IS_REGULAR};
-    EXPECT(derp_write_peer_present(&w, &peer), "0900000033" KEY11 "00000000000000000000ffffc0000201 d431 01");
+    EXPECT(derp_write_peer_present(&w, &peer), "0900000034" KEY11 "00000000000000000000ffffc0000201 d431 01 00");
     peer.app_name = "abc";
     peer.app_name_size = 3;
     EXPECT(derp_write_peer_present(&w, &peer), "0900000037" KEY11 "00000000000000000000ffffc0000201 d431 01 03 616263");

@@ -46,7 +46,7 @@ static route route_of(uint32_t n, uint32_t generation) { return route_make(n & 0
 static bool publish(struct fixture *f, uint32_t n, uint32_t generation) {
     struct node_key key = key_of(n);
     if (!directory_has_room(&f->directory)) return false;
-    directory_publish(&f->directory, &key, route_of(n, generation));
+    directory_publish(&f->directory, &key, route_of(n, generation), NULL);
     return true;
 }
 
@@ -220,7 +220,88 @@ static void test_a_reader_on_a_retired_node_goes_on(void **state) {
     arena_fini(&f.arena);
 }
 
+/* ---- descriptions and walks ---- */
+
+static struct present described(uint64_t conn_id) { return (struct present){.conn_id = conn_id, .port = 4}; }
+
+static void describe(struct fixture *f, uint32_t n, uint64_t conn_id) {
+    struct node_key key = key_of(n);
+    struct present present = described(conn_id);
+    assert_true(directory_has_room(&f->directory));
+    directory_describe(&f->directory, &key, &present);
+    assert_int_equal(directory_description(&f->directory, &key)->conn_id, conn_id);
+}
+
+/* How often the walk shows each of the keys below KEYS; `conn_ids` is what it says of them. */
+static void walk(const struct fixture *f, uint32_t *counts, uint64_t *conn_ids) {
+    memset(counts, 0, KEYS * sizeof(*counts));
+    for (uint64_t bucket = 0; bucket < directory_buckets(&f->directory); bucket++) {
+        const struct directory_node *node = directory_first(&f->directory, bucket);
+        for (; node; node = directory_next(node)) {
+            uint32_t n = node->key.bytes[0] | (uint32_t)node->key.bytes[1] << 8;
+            assert_in_range(n, 0, KEYS - 1);
+            counts[n]++;
+            conn_ids[n] = node->present.conn_id;
+        }
+    }
+}
+
+static void test_a_walk_shows_every_key(void **state) {
+    (void)state;
+    const uint64_t masks[] = {UINT64_MAX, 3, 0};
+    for (size_t i = 0; i < array_count(masks); i++) {
+        struct fixture f;
+        uint32_t counts[KEYS];
+        uint64_t conn_ids[KEYS], wanted[KEYS] = {0};
+        make(&f, KEYS, 11);
+        f.directory.bucket_mask &= masks[i];
+        for (uint32_t n = 0; n < KEYS; n++) assert_true(publish(&f, n, 1));
+        for (uint32_t step = 0; step < 5000; step++) {
+            uint32_t n = (uint32_t)rng_below(&f.rng, KEYS);
+            uint64_t before = directory_generation(&f.directory);
+            describe(&f, n, step + 1);
+            wanted[n] = step + 1;
+            assert_int_equal(directory_generation(&f.directory), before);  // routes are as they were
+            assert_true(find(&f, n) == route_of(n, 1));
+        }
+        for (uint32_t n = 0; n < KEYS; n += 3) unpublish(&f, n);
+        assert_int_equal(f.directory.count, KEYS - (KEYS + 2) / 3);
+        walk(&f, counts, conn_ids);
+        for (uint32_t n = 0; n < KEYS; n++) {
+            assert_int_equal(counts[n], n % 3 != 0);
+            if (n % 3) assert_int_equal(conn_ids[n], wanted[n]);
+        }
+        arena_fini(&f.arena);
+    }
+}
+
+/* A walker stands on a key that is described anew, and whose neighbours leave. */
+static void test_a_walker_goes_on(void **state) {
+    (void)state;
+    struct fixture f;
+    make(&f, KEYS, 12);
+    f.directory.bucket_mask = 0;
+    for (uint32_t n = 0; n < 8; n++) assert_true(publish(&f, n, 1));
+    epoch_enter(&f.epoch, 0);
+    const struct directory_node *node = directory_first(&f.directory, 0);
+    while (node->key.bytes[0] != 5) node = directory_next(node);
+    describe(&f, 5, 50);
+    describe(&f, 4, 40);
+    unpublish(&f, 3);
+    for (uint32_t n = 100; n < 200 && publish(&f, n, 1); n++) {}
+    assert_int_equal(node->present.conn_id, 0);  // as it was
+    node = directory_next(node);
+    assert_int_equal(node->key.bytes[0], 4);
+    uint32_t seen = 0;
+    for (; node; node = directory_next(node)) seen |= 1u << node->key.bytes[0];
+    assert_int_equal(seen & ~(1u << 3), 0x17);  // all that are behind it and still here
+    epoch_leave(&f.epoch, 0);
+    arena_fini(&f.arena);
+}
+
 /* ---- misuse ---- */
+
+static void describe_what_is_not_there(struct fixture *f) { describe(f, 1, 1); }
 
 static bool dies(void (*body)(struct fixture *), struct fixture *f) {
     pid_t child = fork();
@@ -241,7 +322,7 @@ static void publish_twice(struct fixture *f) {
 
 static void publish_no_route(struct fixture *f) {
     struct node_key key = key_of(1);
-    directory_publish(&f->directory, &key, ROUTE_NONE);
+    directory_publish(&f->directory, &key, ROUTE_NONE, NULL);
 }
 
 static void unpublish_what_is_not_there(struct fixture *f) { unpublish(f, 1); }
@@ -249,7 +330,7 @@ static void unpublish_what_is_not_there(struct fixture *f) { unpublish(f, 1); }
 static void publish_without_room(struct fixture *f) {
     fill(f, 0);
     struct node_key key = key_of(30 * KEYS);
-    directory_publish(&f->directory, &key, 1);
+    directory_publish(&f->directory, &key, 1, NULL);
 }
 
 static void test_misuse_is_a_crash(void **state) {
@@ -258,6 +339,7 @@ static void test_misuse_is_a_crash(void **state) {
     make(&f, KEYS, 10);
     assert_true(dies(publish_twice, &f));
     assert_true(dies(publish_no_route, &f));
+    assert_true(dies(describe_what_is_not_there, &f));
     assert_true(dies(unpublish_what_is_not_there, &f));
     assert_true(dies(publish_without_room, &f));
     arena_fini(&f.arena);
@@ -355,6 +437,8 @@ int main(void) {
         cmocka_unit_test(test_chains_depend_on_the_secret),
         cmocka_unit_test(test_a_retired_node_waits_for_readers),
         cmocka_unit_test(test_a_reader_on_a_retired_node_goes_on),
+        cmocka_unit_test(test_a_walk_shows_every_key),
+        cmocka_unit_test(test_a_walker_goes_on),
         cmocka_unit_test(test_misuse_is_a_crash),
         cmocka_unit_test(test_readers_see_the_right_route_or_none),
     };

@@ -29,18 +29,19 @@ static struct presence_event event_of(uint64_t n) {
     memset(&event, (int)(n % 251), sizeof(event));
     event.kind = n % 2 ? PRESENCE_GONE : PRESENCE_PRESENT;
     event.where = n + 1;
-    event.conn_id = n * 3;
+    event.present.conn_id = n * 3;
     memcpy(event.key.bytes, &n, sizeof(n));
     memcpy(event.key.bytes + KEY_SIZE - sizeof(n), &n, sizeof(n));
-    memcpy(event.ip + 1, &n, sizeof(n));
-    event.port = (uint16_t)(n * 7);
-    event.flags = (uint8_t)(n * 11);
+    memcpy(event.present.ip + 1, &n, sizeof(n));
+    event.present.port = (uint16_t)(n * 7);
+    event.present.flags = (uint8_t)(n * 11);
+    memcpy(event.present.app_name + sizeof(event.present.app_name) - sizeof(n), &n, sizeof(n));
     return event;
 }
 
 static bool event_is(const struct presence_event *event, uint64_t n) {
     struct presence_event wanted = event_of(n);
-    return memcmp(event, &wanted, offsetof(struct presence_event, flags) + 1) == 0;
+    return memcmp(event, &wanted, sizeof(wanted)) == 0;
 }
 
 static void write_event(void) {

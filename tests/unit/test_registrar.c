@@ -55,7 +55,7 @@ static route join(struct fixture *f, uint32_t n, bool *is_new) {
     route where = registrar_join(&f->registrar, &key, is_new);
     if (where != ROUTE_NONE && *is_new) {
         assert_true(directory_has_room(&f->directory));
-        directory_publish(&f->directory, &key, where);
+        directory_publish(&f->directory, &key, where, NULL);
     }
     return where;
 }
