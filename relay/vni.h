@@ -31,8 +31,9 @@
  *     `life` and read by anybody between two looks at `life`.
  *   - The pair of bound addresses is a seqlock: readers take a whole pair or look again; they write nothing.
  *   - Whoever changes a binding or the state of a handshake holds the endpoint's lock, one word, for some ten
- *     instructions. Nobody waits for it longer than about 50 us (its holder was put aside): a worker then drops the
- *     message as BUSY, the owner comes back later. Packets do not need the lock; they give up after 5 us.
+ *     instructions. Who finds it taken looks again, then offers his processor to the holder, who must have been put
+ *     aside, and gives up after 1100 looks (0.3 ms at least): a worker then drops the message as BUSY, the owner comes
+ *     back later. Packets do not need the lock, and wait for a pair that is being written in the same way.
  *   - Counters stand on a line per leg. In the steady state one worker writes it, so adding is cheap though atomic.
  *
  * The challenge is a keyed BLAKE2b over the period of two minutes, VNI, generation, RemoteKey and source. The period

@@ -19,7 +19,7 @@
 #include "proto/gojson.h"
 #include "relay/relay.h"
 
-enum { ENDPOINTS_MAX = 8192, MANY = 1500, PASSES_MAX = 100000 };
+enum { ENDPOINTS_MAX = 8192, MANY = 3000, PASSES_MAX = 100000 };
 
 #define KEY_A "discokey:0faa684ed28867b97f4a6a2dee5df8ce974e76b7018e3f22a1c4cf2678570f20"
 #define KEY_B "discokey:7b0d47d93427f8311160781c7c733fd89f88970aef490d8aa0ee19a4cb8a1b14"
