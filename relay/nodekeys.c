@@ -104,6 +104,7 @@ bool nodekeys_load_or_make(const char *path, struct rng *rng, struct nodekeys *k
     *is_new = size == -ENOENT;
     if (*is_new) return make(path, rng, keys, why);
     if (size < 0) {
+        sodium_memzero(text, sizeof(text));
         snprintf(why, NODEKEYS_WHY_MAX, "cannot read the node key file %s: %s", path, strerror((int)-size));
         return false;
     }

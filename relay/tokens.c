@@ -128,6 +128,7 @@ static ssize_t read_file(const char *path, char *to, size_t room) {
 struct tokens *tokens_load(const char *path, const uint8_t secret[TOKENS_SECRET_SIZE], char *why) {
     static char text[TOKENS_FILE_SIZE_MAX];  // why: too large for a small stack, and one thread at a time
     ssize_t size = read_file(path, text, sizeof(text));
+    if (size < 0) sodium_memzero(text, sizeof(text));  // what was read of a file that is too long, say
     if (size == -EPERM) {
         return refuse(NULL, why, "everybody may read or write the token file %s: chmod o-rw it, and change its tokens",
                       path);

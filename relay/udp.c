@@ -276,6 +276,7 @@ uint64_t udp_step(struct udp *u, uint64_t now_ns) {
     collect(u);
     bool is_quiet = u->arrivals_count == 0;
     if (unlikely(u->is_closing)) drop_arrivals(u);
+    u->boxes_left = LIMIT_UDP_ANSWERS_RESERVED;
     udp_forward_arrivals(u);
     settle(u);
     look_at_arrivals(u);

@@ -25,8 +25,10 @@
  * Hostile input is the normal case. A datagram costs a header check and a look at one cache line; a control message
  * with a right VNI and the public key of one of its clients one failed box; nothing a stranger sends is answered but
  * STUN requests, and no answer is longer than what caused it (STUN: by 4 bytes). Work per pass is bounded by the
- * receive buffers, sends by LIMIT_UDP_SENDS, answers by LIMIT_UDP_ANSWERS; what finds no send waits for the next pass,
- * what finds no answer is dropped. Nothing is logged but refusals of the kernel, at a limited rate.
+ * receive buffers, sends by LIMIT_UDP_SENDS, answers by LIMIT_UDP_ANSWERS, boxes by the answers that are there for
+ * handshakes alone, so that one client's flood of them costs no other his. What finds no send, or is one box too many,
+ * waits for the next pass with all that is behind it; STUN that finds no answer is dropped. Nothing is logged but
+ * refusals of the kernel, at a limited rate.
  *
  * Life: as the STUN server's: listening from the first step on; STOP from main closes the sockets, and the part has
  * stopped when the ring has given them back.
@@ -167,6 +169,7 @@ struct udp {
     struct udp_answer *answers;
     struct udp_answer *answers_free;
     uint32_t answers_free_count;
+    uint32_t boxes_left;  // to be opened in this pass
     uint8_t nonces[UDP_NONCES][BOX_NONCE_SIZE];
     uint32_t nonces_left;
 

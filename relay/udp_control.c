@@ -167,6 +167,7 @@ void udp_on_control(struct udp *u, const struct udp_arrival *arrival, uint32_t v
         return;
     }
     if (vni_sender(u->links.vni, vni, client, &sender)) {
+        u->boxes_left--;  // the caller has seen to it that there is one
         open_envelope(u, arrival, &sender, envelope, size - GENEVE_HEADER_SIZE);
     } else {
         udp_drop(u, sender.reason, 1);

@@ -178,18 +178,20 @@ static void forward(struct udp *u, const struct udp_arrival *arrival, uint32_t v
 
 /* ---- arrivals ---- */
 
-/* Where the stretch of data with one VNI ends that begins at arrival->at. */
+/* Where the stretch of data with one VNI ends that begins at arrival->at. why at most so many datagrams: there are that
+ * many sends, and senders on this host make longer runs than the kernel's receiving side does (128 since Linux 6.9). */
 static uint32_t stretch_end(const struct udp_arrival *arrival) {
     const uint64_t mask = UINT64_C(0x00800000ffffff00);  // O and VNI
     uint64_t wanted = load_be64(arrival->bytes + arrival->at) & mask;
     uint32_t at = arrival->at + arrival->segment_size;
-    while (at + GENEVE_HEADER_SIZE <= arrival->size) {
+    uint32_t size = min_of(arrival->size, arrival->at + SENDS_FOR_A_STRETCH * arrival->segment_size);
+    while (at + GENEVE_HEADER_SIZE <= size) {
         const uint8_t *bytes = arrival->bytes + at;
         if ((load_be64(bytes) & mask) != wanted) break;
-        if (unlikely(geneve_is_stun(bytes, min_of(arrival->segment_size, arrival->size - at)))) break;
+        if (unlikely(geneve_is_stun(bytes, min_of(arrival->segment_size, size - at)))) break;
         at += arrival->segment_size;
     }
-    return min_of(at, arrival->size);
+    return min_of(at, size);
 }
 
 /* The next datagram, or stretch of datagrams. */
@@ -218,12 +220,12 @@ static void take(struct udp *u, struct udp_arrival *arrival) {
 
 /* True when it is done with. */
 static bool take_arrival(struct udp *u, struct udp_arrival *arrival) {
-    if (unlikely(arrival->ring->is_cut)) {
+    if (unlikely(arrival->ring->is_cut || arrival->size > UINT16_MAX)) {  // a jumbogram is none of ours
         udp_drop(u, UDP_DROP_CUT, 1);
         return true;
     }
     while (arrival->at < arrival->size) {
-        if (unlikely(u->sends_free_count < SENDS_FOR_A_STRETCH)) return false;
+        if (unlikely(u->sends_free_count < SENDS_FOR_A_STRETCH || u->boxes_left == 0)) return false;
         take(u, arrival);
     }
     return true;

@@ -24,7 +24,7 @@ static inline enum udp_drop_reason udp_send_failure(int32_t result) {
 
 /* ---- udp_forward.c ---- */
 
-/* All arrivals, as long as there are sends. */
+/* All arrivals, as long as there are sends and boxes. */
 void udp_forward_arrivals(struct udp *u);
 
 /* Asks the ring for what was made. */

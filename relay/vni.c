@@ -7,6 +7,9 @@
 
 enum { FREE_SLOTS_MIN = 512, SLOT_BITS_MIN = 4, SLOT_BITS_MAX = VNI_BITS - 4 };
 
+/* Endpoints that live on, looked at in one call: others wait for the owner's lock meanwhile. */
+enum { LOOKS_MAX = 64 };
+
 _Static_assert(VNI_ENDPOINTS_MAX == 1 << SLOT_BITS_MAX, "four bits of a VNI are left");
 
 /* ---- the table ---- */
@@ -301,7 +304,7 @@ static void end(struct vni_table *table, struct vni_endpoint *endpoint, struct v
 
 bool vni_expire(struct vni_table *table, uint64_t now_ns, struct vni_gone *ret) {
     struct wheel_timer *timer;
-    while ((timer = wheel_pop(&table->wheel, now_ns)) != NULL) {
+    for (int i = 0; i < LOOKS_MAX && (timer = wheel_pop(&table->wheel, now_ns)) != NULL; i++) {
         struct vni_endpoint *endpoint = container_of(timer, struct vni_endpoint, timer);
         if (!vni_lock(endpoint)) {
             wheel_arm(&table->wheel, timer, now_ns + 10 * NS_PER_MS);

@@ -184,7 +184,8 @@ struct vni_gone {
     uint64_t tag;  // of the request that made it
 };
 
-/* Takes one endpoint whose time is over; false when there are no more. Call until then. */
+/* Takes one endpoint whose time is over. Call until it says false: there are no more, or many were looked at that live
+ * on; then vni_next_expiry_ns is not in the future. */
 must_use bool vni_expire(struct vni_table *table, uint64_t now_ns, struct vni_gone *ret);
 
 /* When vni_expire may have something, as wheel_next_ns. */

@@ -255,6 +255,26 @@ static void test_unbound_endpoints_end(void **state) {
     bed_end(&bed);
 }
 
+/* Many that live on are not looked at all at once: the owner's lock is somebody else's, too, in between. */
+static void test_looks_are_bounded(void **state) {
+    (void)state;
+    enum { COUNT = 1000 };
+    struct bed bed;
+    struct vni_gone gone;
+    uint64_t due_ns = T0 + 36 * NS_PER_S;
+    uint32_t calls = 0;
+    bed_make(&bed, COUNT);
+    for (uint32_t i = 0; i < COUNT; i++) (void)open_endpoint(&bed, 2 * i + 1, 2 * i + 2, T0);
+    do {
+        assert_false(vni_expire(&bed.table, due_ns, &gone));
+        calls++;
+    } while (vni_next_expiry_ns(&bed.table) <= due_ns);
+    assert_in_range(calls, COUNT / 100, COUNT / 10);
+    assert_int_equal(vni_used_count(&bed.table), COUNT);
+    assert_int_equal(expire_all(&bed, T0 + 301 * NS_PER_S), COUNT);
+    bed_end(&bed);
+}
+
 static void test_either_silent_leg_ends_an_open_endpoint(void **state) {
     (void)state;
     for (uint32_t silent = 0; silent < 3; silent++) {  // leg 1, leg 2, none
@@ -498,6 +518,7 @@ int main(void) {
         cmocka_unit_test(test_a_replaced_endpoint_ends),
         cmocka_unit_test(test_each_offer_is_a_promise),
         cmocka_unit_test(test_unbound_endpoints_end),
+        cmocka_unit_test(test_looks_are_bounded),
         cmocka_unit_test(test_either_silent_leg_ends_an_open_endpoint),
         cmocka_unit_test(test_what_refreshes_a_leg),
         cmocka_unit_test(test_lifetimes_can_be_chosen),

@@ -132,6 +132,8 @@ static inline enum udp_drop_reason drop_of(struct bed *bed, uint32_t vni, uint32
 static inline uint32_t expire_all(struct bed *bed, uint64_t now_ns) {
     struct vni_gone gone;
     uint32_t count = 0;
-    while (vni_expire(&bed->table, now_ns, &gone)) count++;
+    do {
+        while (vni_expire(&bed->table, now_ns, &gone)) count++;
+    } while (vni_next_expiry_ns(&bed->table) <= now_ns);
     return count;
 }
