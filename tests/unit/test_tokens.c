@@ -59,10 +59,7 @@ static void test_sizes(void **state) {
 /* The sentence says where, and never the token. */
 static void test_wrong_lines(void **state) {
     (void)state;
-    static const char *const wrong[] = {"short", "0123456789abcde\"",
-                                        "0123456789\xff"
-                                        "bcdef0",
-                                        "0123456789abcdef:"};
+    static const char *const wrong[] = {"short", "0123456789abcde\"", "0123456789\xff\142cdef0", "0123456789abcdef:"};
     for (size_t i = 0; i < array_count(wrong); i++) {
         char text[128];
         snprintf(text, sizeof(text), "%s\n%s note\n", A, wrong[i]);
