@@ -285,9 +285,9 @@ static void answer_request(struct relay *r, int fd, const char *text) {
         snprintf(answer, sizeof(answer), "HTTP/1.1 200 OK\r\n%sContent-Length: %d\r\n\r\n%s",
                  r->deed == CLOSE_EACH ? "Connection: close\r\n" : "", size, body);
     }
-    // Cut in two, as TCP may.
-    assert_int_equal(send(fd, answer, 20, MSG_NOSIGNAL), 20);
-    assert_int_equal(send(fd, answer + 20, strlen(answer) - 20, MSG_NOSIGNAL), (ssize_t)strlen(answer) - 20);
+    // Cut in two, as TCP may. Who has given up meanwhile has closed: that is no failure, and here is another thread.
+    (void)!send(fd, answer, 20, MSG_NOSIGNAL);
+    (void)!send(fd, answer + 20, strlen(answer) - 20, MSG_NOSIGNAL);
 }
 
 static void send_challenge(struct relay *r, unsigned vni, int leg, const struct disco_bind *request,
