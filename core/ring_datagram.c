@@ -16,9 +16,6 @@ _Static_assert(RING_DATAGRAM_OVERHEAD % 8 == 0 && sizeof(struct io_uring_recvmsg
 
 static const uint8_t mapped_prefix[12] = {[10] = 0xff, [11] = 0xff};
 
-/* fe80::/10 */
-static bool is_link_local(const uint8_t ip[16]) { return ip[0] == 0xfe && (ip[1] & 0xc0) == 0x80; }
-
 /* ---- from the kernel ---- */
 
 void ring_message_reset(struct ring_message *message) {
@@ -74,7 +71,7 @@ void ring_message_read(const struct msghdr *header, struct ring_arrival *arrival
 static void remote_write(struct ring_message *message, const struct ring_path *path, bool is_ipv4) {
     struct sockaddr_storage name;
     socklen_t size = net_address_to_kernel(&path->remote, is_ipv4 ? AF_INET : AF_INET6, &name);
-    if (!is_ipv4 && is_link_local(path->remote.ip)) {
+    if (!is_ipv4 && net_ip_is_link_local(path->remote.ip)) {
         ((struct sockaddr_in6 *)(void *)&name)->sin6_scope_id = path->interface;
     }
     memcpy(message->name, &name, size);
@@ -102,7 +99,7 @@ static void local_write(struct ring_message *message, const struct ring_path *pa
         control_write(message, IPPROTO_IP, IP_PKTINFO, &info, sizeof(info));
         return;
     }
-    struct in6_pktinfo info = {.ipi6_ifindex = is_link_local(path->local_ip) ? path->interface : 0};
+    struct in6_pktinfo info = {.ipi6_ifindex = net_ip_is_link_local(path->local_ip) ? path->interface : 0};
     memcpy(&info.ipi6_addr, path->local_ip, sizeof(path->local_ip));
     control_write(message, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof(info));
 }

@@ -31,6 +31,10 @@ must_use int net_address_from_kernel(const struct sockaddr_storage *from, struct
 unsigned net_address_to_kernel(const struct net_address *address, int family, struct sockaddr_storage *to);
 
 bool net_address_is_ipv4(const struct net_address *address);
+
+/* fe80::/10: means nothing without its interface. */
+static inline bool net_ip_is_link_local(const uint8_t ip[16]) { return ip[0] == 0xfe && (ip[1] & 0xc0) == 0x80; }
+
 bool net_address_is_loopback(const struct net_address *address);
 
 /* Where to listen, as derper's -a spells it: ":3340", "127.0.0.1:3340", "[::1]:3340", "localhost:http" are accepted

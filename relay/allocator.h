@@ -54,6 +54,15 @@ struct allocator_limits {
     uint32_t endpoints_max;
 };
 
+enum { ALLOCATOR_BURST_S = 5 };  // so many seconds' worth of requests may come at once
+
+/* `requests_per_s` and `endpoints_max`: 0: no limit. */
+static inline struct allocator_limits allocator_limits_of(double requests_per_s, uint32_t endpoints_max) {
+    return (struct allocator_limits){.requests_per_s = requests_per_s,
+                                     .burst = max_of(requests_per_s * ALLOCATOR_BURST_S, 1.0),
+                                     .endpoints_max = endpoints_max};
+}
+
 struct allocator_request {
     const void *requester;  // who asks: any bytes that tell one from another, such as a node key. NULL: trusted
     size_t requester_size;

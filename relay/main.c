@@ -320,14 +320,6 @@ static struct reach_options reach_of(const struct config *config) {
                                   .has_no_discovery = config->relay_has_no_discovery};
 }
 
-/* What each requester of the UDP relay may do. */
-static struct allocator_limits relay_limits_of(const struct config *config) {
-    enum { BURST_S = 5 };
-    return (struct allocator_limits){.requests_per_s = config->relay_rate,
-                                     .burst = max_of(config->relay_rate * BURST_S, 1.0),
-                                     .endpoints_max = (uint32_t)config->relay_requester_max};
-}
-
 /* The same secret each time, so that a token that stays keeps its quota. */
 static struct tokens *load_tokens(const struct config *config, char *why) {
     static uint8_t secret[TOKENS_SECRET_SIZE];  // why: for as long as the process lives
@@ -340,7 +332,7 @@ static struct tokens *load_tokens(const struct config *config, char *why) {
 }
 
 static bool prepare_tokens(const struct config *config, struct front_options *front, char *why) {
-    front->relay_limits = relay_limits_of(config);
+    front->relay_limits = allocator_limits_of(config->relay_rate, (uint32_t)config->relay_requester_max);
     if (*config->relay_token_file == 0) return true;
     front->tokens = load_tokens(config, why);
     return front->tokens != NULL;

@@ -4,7 +4,7 @@
 
 #include "core/log.h"
 
-enum { PATH_SIZE = 4096, BURST_S = 5 };
+enum { PATH_SIZE = 4096 };
 
 /* Beside the server's key, or "". */
 static const char *key_path_of(const struct config *config, char path[PATH_SIZE]) {
@@ -52,9 +52,7 @@ bool node_start_load_allowed(const struct config *config, struct allowlist **ret
 bool node_start_prepare(const struct config *config, struct node_options *node, char *why) {
     struct node_desk_options *desk = &node->desk;
     if (!node_start_is_wanted(config)) return true;
-    desk->limits = (struct allocator_limits){.requests_per_s = config->relay_rate,
-                                             .burst = max_of(config->relay_rate * BURST_S, 1.0),
-                                             .endpoints_max = (uint32_t)config->relay_requester_max};
+    desk->limits = allocator_limits_of(config->relay_rate, (uint32_t)config->relay_requester_max);
     node->is_on = make_keys(config, &desk->keys, why) && node_start_load_allowed(config, &desk->allowed, why) &&
                   node_open(node, why);
     return node->is_on;

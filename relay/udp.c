@@ -107,8 +107,6 @@ static void look_at_arrivals(struct udp *u) {
 
 /* ---- events ---- */
 
-static bool is_link_local(const uint8_t ip[16]) { return ip[0] == 0xfe && (ip[1] & 0xc0) == 0x80; }
-
 static uint64_t packets_in(const struct ring_event *event, const struct ring_arrival *arrival) {
     if (arrival->segment_size == 0) return 1;
     return ((uint32_t)event->result + arrival->segment_size - 1u) / arrival->segment_size;
@@ -130,7 +128,8 @@ static void on_datagrams(struct udp *u, struct udp_socket *socket, const struct 
         .buffer = event->buffer_idx,
         .socket = socket,
         .ring = ring,
-        .source = vni_address_make(&ring->path.remote, is_link_local(ring->path.remote.ip) ? ring->path.interface : 0)};
+        .source = vni_address_make(&ring->path.remote,
+                                   net_ip_is_link_local(ring->path.remote.ip) ? ring->path.interface : 0)};
 }
 
 static void on_nothing(struct udp *u, const struct udp_socket *socket) {

@@ -82,3 +82,6 @@ await() {
         sleep 0.02
     done
 }
+
+# judge FILTER: of the JSON in $dir/out.
+judge() { jq -e "$1" "$dir/out" >/dev/null || die "not true of $(jq -c . "$dir/out"): $1"; }

@@ -11,9 +11,6 @@ set -euo pipefail
 load="$(dirname "$tool")/udpload"
 short=(--warmup 0.1 --seconds 0.3 --json)
 
-# judge FILTER: of the JSON in $dir/out.
-judge() { jq -e "$1" "$dir/out" >/dev/null || die "not true of $(jq -c . "$dir/out"): $1"; }
-
 # run ARGUMENT...: has to succeed.
 run() { expect 0 "$load" "$@"; }
 
